@@ -1,0 +1,29 @@
+//! Loom models of `connmgr`'s core.
+//!
+//! The modules below are the shipped files, compiled over loom's atomics and the checked reclaimer: nothing here
+//! is a copy, and this package defines no data structure or protocol of its own. Each model is a test named after the
+//! property it holds; its doc gives the threads and what would have to go wrong for it to fail.
+//!
+//! `cargo test -p loom-tests -- --nocapture` prints the number of interleavings explored. `CONNMGR_LOOM_BOUND=n` explores with
+//! that preemption bound instead of each model's own.
+
+#![cfg_attr(not(test), allow(dead_code, unused_imports, unused_macros))]
+#![allow(dead_code)]
+
+#[path = "../../src/epoch.rs"]
+mod epoch;
+#[path = "../../src/index/mod.rs"]
+mod index;
+#[path = "../../src/peer/mod.rs"]
+mod peer;
+#[path = "../../src/reclaim/mod.rs"]
+mod reclaim;
+#[path = "../../src/snapshot.rs"]
+mod snapshot;
+#[path = "../../src/sync/mod.rs"]
+mod sync;
+#[path = "../../src/versioned.rs"]
+mod versioned;
+
+#[cfg(test)]
+mod models;

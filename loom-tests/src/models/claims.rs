@@ -1,0 +1,162 @@
+//! P4: a trim never closes what it must not.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::{SHIELD, Short, TAG, Table, explore, table, together};
+use crate::peer::{Claim, ClaimTerms};
+use crate::snapshot::Cut;
+
+const TERMS: ClaimTerms = ClaimTerms { cutoff: 5, seen_by: 0, protected_too: false };
+
+/// One trim of peer 1: a snapshot and a claim. Returns the number of connections it closed.
+fn trim(t: &Table) -> usize {
+    let cut = Cut::take(t);
+    let Some(at) = cut.get(&1) else { return 0 };
+    match t.claim(at.node, at.links, TERMS, cut.guard()) {
+        Claim::Closed { conns, value, .. } => {
+            assert!(value <= TERMS.cutoff, "closed at {value}, above the cut-off");
+            conns.len()
+        }
+        _ => 0,
+    }
+}
+
+/// A claim against a protect. Fails if a claim succeeds after `protect` has returned "not closed", or if both report the same.
+#[test]
+fn a_claim_and_a_protect_agree() {
+    explore("a_claim_and_a_protect_agree", 3, 50, || {
+        let t = Arc::new(table());
+        t.link(1, 1);
+        let other = Arc::clone(&t);
+        let closed = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&closed);
+        let mut too_late = false;
+        together(
+            [Box::new(move || {
+                count.fetch_add(trim(&other), Ordering::Relaxed);
+            })],
+            || {
+                too_late = t.protect(&1, SHIELD, || 0).closing;
+                assert_eq!(trim(&t), 0, "once protect has returned, no claim succeeds");
+            },
+        );
+        let closed = closed.load(Ordering::Relaxed) == 1;
+        assert_eq!(closed, too_late, "exactly one of closed and spared is reported");
+    });
+}
+
+/// Two trims of one peer at once. Fails if a connection is chosen twice.
+#[test]
+fn two_claims_take_a_connection_once() {
+    explore("two_claims_take_a_connection_once", 3, 50, || {
+        let t = Arc::new(table());
+        t.link(1, 1);
+        let other = Arc::clone(&t);
+        let closed = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&closed);
+        together(
+            [Box::new(move || {
+                count.fetch_add(trim(&other), Ordering::Relaxed);
+            })],
+            || {
+                closed.fetch_add(trim(&t), Ordering::Relaxed);
+            },
+        );
+        assert_eq!(closed.load(Ordering::Relaxed), 1, "claimed by exactly one of the two");
+        assert_eq!((t.connections(), t.closing()), (1, 1), "and counted once");
+    });
+}
+
+/// A claim against an upsert that raises the value above the cut-off. Fails if the claim does not freeze and re-check.
+#[test]
+fn a_claim_does_not_take_a_peer_raised_above_the_cutoff() {
+    explore("a_claim_does_not_take_a_peer_raised_above_the_cutoff", 3, 50, || {
+        let t = Arc::new(table());
+        t.link(1, 1);
+        t.add(1, TAG, 1);
+        let other = Arc::clone(&t);
+        let closed = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&closed);
+        together(
+            [Box::new(move || {
+                count.fetch_add(trim(&other), Ordering::Relaxed);
+            })],
+            || {
+                t.add(1, TAG, 10);
+                let closing = t.read(&1, |_, links| links.conns[0].closing).expect("held");
+                let closed_after = trim(&t);
+                assert_eq!(closed_after, 0, "nothing is closed once it is worth 11");
+                // Whether the first trim took it is decided by now.
+                closed.fetch_add(usize::from(closing) * 10, Ordering::Relaxed);
+            },
+        );
+        let closed = closed.load(Ordering::Relaxed);
+        assert!(closed == 0 || closed == 11, "claimed before it was raised, or never: {closed}");
+    });
+}
+
+/// Two tags raised one after the other, against a claim. Fails if a sum is taken of values that never stood together.
+#[test]
+fn a_claim_sums_values_that_stood_together() {
+    explore("a_claim_sums_values_that_stood_together", 3, 100, || {
+        let t = Arc::new(table());
+        t.link(1, 1);
+        t.add(1, TAG, 9);
+        t.add(1, super::OTHER, 1);
+        let other = Arc::clone(&t);
+        together(
+            [Box::new(move || {
+                // Worth 10 or more at every instant.
+                other.add(1, super::OTHER, 9);
+                other.add(1, TAG, -9);
+            })],
+            || assert_eq!(trim(&t), 0, "at no instant was it worth 5 or less"),
+        );
+    });
+}
+
+/// A claim against the disconnect of the connection it wants. Fails if the counts drift or a connection that is gone is closed.
+#[test]
+fn a_claim_and_a_disconnect_keep_the_counts() {
+    explore("a_claim_and_a_disconnect_keep_the_counts", 3, 50, || {
+        let t = Arc::new(table());
+        t.link(1, 1);
+        t.link(1, 2);
+        let other = Arc::clone(&t);
+        let closed = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&closed);
+        together(
+            [Box::new(move || {
+                count.fetch_add(trim(&other), Ordering::Relaxed);
+            })],
+            || {
+                assert!(t.disconnect(&1, &1), "it was there");
+            },
+        );
+        let closed = closed.load(Ordering::Relaxed);
+        assert!(closed == 1 || closed == 2, "what was still held");
+        assert_eq!((t.connections(), t.closing()), (1, 1), "counts do not drift");
+    });
+}
+
+/// A temporary record expires against its first connection. Fails if a connected peer is dropped.
+#[test]
+fn a_temporary_record_that_connects_does_not_expire() {
+    explore("a_temporary_record_that_connects_does_not_expire", 3, 50, || {
+        let t = Arc::new(table());
+        t.add(1, TAG, 5);
+        let other = Arc::clone(&t);
+        together(
+            [Box::new(move || {
+                let cut = Cut::take(&other);
+                if let Some(at) = cut.get(&1) {
+                    other.expire(at.node, 0, cut.guard());
+                }
+            })],
+            || assert!(t.link(1, 1), "a new connection"),
+        );
+        assert_eq!(t.read(&1, |_, links| links.conns.len()), Some(1), "the connection is held");
+        assert_eq!((t.connections(), t.len()), (1, 1), "one record, one connection");
+    });
+}

@@ -1,0 +1,192 @@
+//! The index: one record of one id, nobody lost, while it grows, shrinks and unlinks.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::{Short, TAG, explore, table, tiny_table, together};
+use crate::index::Index;
+use crate::reclaim;
+use crate::snapshot::Cut;
+
+fn index_of(capacity: usize) -> Arc<Index<u64>> {
+    Arc::new(Index::with_capacity(capacity))
+}
+
+fn put(index: &Index<u64>, hash: u64, id: u64) -> bool {
+    let guard = reclaim::pin();
+    index.find_or_insert(hash, &guard, |entry| *entry == id, || id, |_| {}).1
+}
+
+fn note(count: &AtomicUsize, made: bool) {
+    count.fetch_add(usize::from(made), Ordering::Relaxed);
+}
+
+fn has(index: &Index<u64>, hash: u64, id: u64) -> bool {
+    index.find(hash, &reclaim::pin(), |entry| *entry == id).is_some()
+}
+
+/// Three inserts of one id, two at once. Fails if the id comes to be there twice.
+#[test]
+fn one_id_is_inserted_once() {
+    explore("one_id_is_inserted_once", 3, 20, || {
+        let index = index_of(4);
+        let other = Arc::clone(&index);
+        let made = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&made);
+        together([Box::new(move || note(&count, put(&other, 0, 7)))], || note(&made, put(&index, 0, 7)));
+        assert_eq!(made.load(Ordering::Relaxed), 1, "exactly one insert made the entry");
+        assert!(has(&index, 0, 7) && index.len() == 1, "one record of one id");
+    });
+}
+
+/// Two ids of one hash and one more, in a table that grows under them. Fails if an insert goes to a slot that has been copied.
+#[test]
+fn inserts_during_growth_are_all_found() {
+    explore("inserts_during_growth_are_all_found", 3, 200, || {
+        let index = index_of(2);
+        put(&index, 0, 1);
+        let other = Arc::clone(&index);
+        together(
+            [Box::new(move || {
+                put(&other, 0, 2);
+                assert!(has(&other, 0, 2), "found by who inserted it");
+            })],
+            || {
+                put(&index, 1, 3);
+                assert!(has(&index, 1, 3), "found by who inserted it");
+                assert!(has(&index, 0, 1), "found while it is copied");
+            },
+        );
+        for (hash, id) in [(0, 1), (0, 2), (1, 3)] {
+            assert!(has(&index, hash, id), "nobody is lost in growth");
+        }
+        assert_eq!(index.len(), 3, "nor counted twice");
+    });
+}
+
+/// The same id inserted by two threads while the table grows. Fails if old and new table each get one.
+#[test]
+fn one_id_is_inserted_once_during_growth() {
+    explore("one_id_is_inserted_once_during_growth", 3, 200, || {
+        let index = index_of(4);
+        put(&index, 0, 1);
+        put(&index, 1, 2);
+        let other = Arc::clone(&index);
+        let made = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&made);
+        together([Box::new(move || note(&count, put(&other, 0, 3)))], || {
+            put(&index, 2, 4);
+            note(&made, put(&index, 0, 3));
+        });
+        assert_eq!(made.load(Ordering::Relaxed), 1, "exactly one insert made the entry");
+        let guard = reclaim::pin();
+        let threes = index.walk(&guard).filter(|node| ***node == 3).count();
+        assert_eq!(threes, 1, "one record of one id");
+        assert_eq!(index.walk(&guard).count(), 4, "nobody lost, nobody twice");
+    });
+}
+
+/// Two threads copy the same table, chunk by chunk. Fails if an entry is copied twice, or lost.
+#[test]
+fn growth_helped_by_two_threads_copies_each_once() {
+    explore("growth_helped_by_two_threads_copies_each_once", 3, 100, || {
+        let index = index_of(4);
+        for id in 0..3 {
+            put(&index, id, id);
+        }
+        let other = Arc::clone(&index);
+        together(
+            [Box::new(move || {
+                let guard = reclaim::pin();
+                assert_eq!(other.walk(&guard).count(), 3, "a walk during growth sees each once");
+            })],
+            || {
+                let guard = reclaim::pin();
+                assert_eq!(index.walk(&guard).count(), 3, "a walk during growth sees each once");
+            },
+        );
+    });
+}
+
+/// A removal against growth: the entry's slot is copied while it is unlinked. Fails if a late copy brings it back.
+#[test]
+fn a_removed_entry_does_not_come_back_by_growth() {
+    explore("a_removed_entry_does_not_come_back_by_growth", 3, 200, || {
+        let index = index_of(4);
+        put(&index, 0, 1);
+        put(&index, 1, 2);
+        let (a, b) = (Arc::clone(&index), Arc::clone(&index));
+        together(
+            [
+                Box::new(move || {
+                    let guard = reclaim::pin();
+                    let node = a.find(0, &guard, |entry| *entry == 1).expect("there up to now");
+                    a.remove(node, &guard);
+                }),
+                Box::new(move || {
+                    put(&b, 2, 3);
+                }),
+            ],
+            || {
+                let guard = reclaim::pin();
+                assert!(index.walk(&guard).filter(|node| ***node == 2).count() == 1, "seen once");
+            },
+        );
+        assert!(!has(&index, 0, 1), "removed for good");
+        assert!(has(&index, 1, 2) && has(&index, 2, 3), "the others stay");
+        let guard = reclaim::pin();
+        assert_eq!(index.walk(&guard).count(), 2, "nobody lost, nobody twice");
+        assert_eq!(index.len(), 2, "and the count is exact");
+    });
+}
+
+/// A peer leaves and returns while a snapshot walks. Fails if the walk sees two records of it, or loses its neighbour.
+#[test]
+fn a_walk_during_unlink_and_reinsert_sees_each_peer_once() {
+    explore("a_walk_during_unlink_and_reinsert_sees_each_peer_once", 2, 200, || {
+        let t = Arc::new(table());
+        t.link(1, 1);
+        t.link(2, 1);
+        let other = Arc::clone(&t);
+        together(
+            [Box::new(move || {
+                other.disconnect(&1, &1);
+                other.link(1, 2);
+                other.add(1, TAG, 1);
+            })],
+            || {
+                let cut = Cut::take(&t);
+                let mut peers: Vec<u64> = cut.iter().map(|at| *at.node.key()).collect();
+                peers.sort_unstable();
+                assert!(peers == [1, 2] || peers == [2], "each peer once, the neighbour always: {peers:?}");
+                assert_eq!(cut.get(&2).map(|at| at.links.conns.len()), Some(1), "found by key, too");
+            },
+        );
+    });
+}
+
+/// A snapshot walks while the table grows under two inserts. Fails if the walk misses what was there, or sees it in both tables.
+#[test]
+fn a_walk_during_growth_sees_each_peer_once() {
+    explore("a_walk_during_growth_sees_each_peer_once", 3, 200, || {
+        let t = Arc::new(tiny_table());
+        t.add(1, TAG, 1);
+        let other = Arc::clone(&t);
+        together(
+            [Box::new(move || {
+                other.add(2, TAG, 1);
+                other.add(3, TAG, 1);
+            })],
+            || {
+                let cut = Cut::take(&t);
+                let mut peers: Vec<u64> = cut.iter().map(|at| *at.node.key()).collect();
+                peers.sort_unstable();
+                assert!(
+                    peers == [1] || peers == [1, 2] || peers == [1, 2, 3],
+                    "each peer once, in the order they came: {peers:?}"
+                );
+            },
+        );
+        assert_eq!(Cut::take(&t).iter().count(), 3, "all are there in the end");
+    });
+}

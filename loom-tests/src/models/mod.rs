@@ -1,0 +1,94 @@
+//! The models, by promise, and how they are run.
+
+mod claims;
+mod cut;
+mod growth;
+mod presence;
+mod reclamation;
+mod updates;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::peer::{Identified, PeerTable};
+use crate::reclaim;
+use crate::snapshot::Cut;
+use crate::versioned::TagId;
+
+/// A connection in a model: nothing but its identity.
+#[derive(Debug)]
+struct Link(u8);
+
+impl Identified for Link {
+    type Id = u8;
+
+    fn id(&self) -> &u8 {
+        &self.0
+    }
+}
+
+/// Peers are small numbers, and hashes are the same in every execution.
+type Table = PeerTable<u64, Link, ahash::RandomState>;
+
+const TAG: TagId = 1;
+const OTHER: TagId = 2;
+const SHIELD: TagId = 3;
+
+fn table() -> Table {
+    PeerTable::new(4, ahash::RandomState::with_seeds(1, 2, 3, 4))
+}
+
+/// A table of two slots: the second peer makes it grow.
+fn tiny_table() -> Table {
+    PeerTable::new(2, ahash::RandomState::with_seeds(1, 2, 3, 4))
+}
+
+trait Short {
+    fn add(&self, peer: u64, tag: TagId, delta: i64) -> i64;
+    fn link(&self, peer: u64, id: u8) -> bool;
+    fn value_in(cut: &Cut<'_, u64, Link, ahash::RandomState>, peer: u64, tag: TagId) -> i64;
+}
+
+impl Short for Table {
+    fn add(&self, peer: u64, tag: TagId, delta: i64) -> i64 {
+        self.update(&peer, tag, || 0, |value| value + delta)
+    }
+
+    fn link(&self, peer: u64, id: u8) -> bool {
+        self.connect(&peer, &Arc::new(Link(id)), 0)
+    }
+
+    fn value_in(cut: &Cut<'_, u64, Link, ahash::RandomState>, peer: u64, tag: TagId) -> i64 {
+        let mut seen = cut.iter().filter(|at| *at.node.key() == peer);
+        let value = seen.next().and_then(|at| at.state.value(tag)).unwrap_or(0);
+        assert!(seen.next().is_none(), "a snapshot's walk sees a peer once");
+        value
+    }
+}
+
+/// Explores `body` with at most `bound` preemptions, and fails if that took fewer than `floor` executions: a green model that
+/// explored next to nothing is a broken model.
+fn explore(name: &str, bound: usize, floor: usize, body: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    let asked = std::env::var("CONNMGR_LOOM_BOUND").ok().map(|bound| bound.parse().expect("a number"));
+    builder.preemption_bound = Some(asked.unwrap_or(bound));
+    builder.max_branches = 20_000;
+    let executions = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&executions);
+    builder.check(move || {
+        counter.fetch_add(1, Ordering::Relaxed);
+        reclaim::model(&body);
+    });
+    let executions = executions.load(Ordering::Relaxed);
+    println!("{name}: {executions} executions at bound {}", asked.unwrap_or(bound));
+    assert!(executions >= floor, "{name} explored {executions} executions only, of at least {floor}");
+}
+
+/// Runs the closures as threads of a model, the last one on the model's main thread, and joins them.
+fn together<const N: usize>(threads: [Box<dyn FnOnce() + Send>; N], here: impl FnOnce()) {
+    let threads = threads.map(|thread| loom::thread::spawn(thread));
+    here();
+    for thread in threads {
+        thread.join().expect("a thread of a model does not panic");
+    }
+}

@@ -1,0 +1,161 @@
+//! P2: no update is lost, whatever replaces the state under it.
+
+use std::sync::Arc;
+
+use super::{OTHER, Short, TAG, Table, explore, table, together};
+use crate::snapshot::Cut;
+
+/// Two threads add to one tag. Fails if a compare-and-swap of a cell overwrites what it did not read.
+#[test]
+fn two_upserts_of_one_tag_both_count() {
+    explore("two_upserts_of_one_tag_both_count", 3, 20, || {
+        let t = Arc::new(table());
+        t.add(1, TAG, 1);
+        let other = Arc::clone(&t);
+        together(
+            [Box::new(move || {
+                other.add(1, TAG, 1);
+            })],
+            || {
+                t.add(1, TAG, 1);
+            },
+        );
+        assert_eq!(t.tag_value(&1, TAG), Some(3), "no update is lost");
+    });
+}
+
+/// Two threads add to a tag of a peer that neither has seen: one creates the record. Fails if there come to be two records.
+#[test]
+fn two_first_upserts_of_one_peer_both_count() {
+    explore("two_first_upserts_of_one_peer_both_count", 3, 20, || {
+        let t = Arc::new(table());
+        let other = Arc::clone(&t);
+        together(
+            [Box::new(move || {
+                other.add(1, TAG, 1);
+            })],
+            || {
+                t.add(1, TAG, 1);
+            },
+        );
+        assert_eq!(t.tag_value(&1, TAG), Some(2), "no update is lost");
+        assert_eq!(t.len(), 1, "one record of one id");
+    });
+}
+
+/// A thread adds to a tag while another adds a tag, which replaces the state. Fails without the freeze: a copy reads
+/// the cell, and a late compare-and-swap lands on the old state.
+#[test]
+fn an_upsert_is_not_lost_to_a_new_tag() {
+    explore("an_upsert_is_not_lost_to_a_new_tag", 3, 50, || {
+        let t = Arc::new(table());
+        t.add(1, TAG, 1);
+        let other = Arc::clone(&t);
+        together(
+            [Box::new(move || {
+                other.add(1, OTHER, 10);
+            })],
+            || {
+                t.add(1, TAG, 1);
+                t.add(1, TAG, 1);
+            },
+        );
+        assert_eq!(t.tag_value(&1, TAG), Some(3), "no update is lost");
+        assert_eq!(t.tag_value(&1, OTHER), Some(10), "nor is the new tag");
+    });
+}
+
+/// Two tags, a thread on each, and a third that connects and so replaces the state twice. Fails if one cell is left unfrozen.
+#[test]
+fn upserts_of_two_tags_are_not_lost_to_a_connect() {
+    explore("upserts_of_two_tags_are_not_lost_to_a_connect", 2, 200, || {
+        let t = Arc::new(table());
+        t.link(1, 1);
+        t.add(1, TAG, 1);
+        t.add(1, OTHER, 1);
+        let (a, b) = (Arc::clone(&t), Arc::clone(&t));
+        together(
+            [
+                Box::new(move || {
+                    a.add(1, TAG, 1);
+                }),
+                Box::new(move || {
+                    b.add(1, OTHER, 1);
+                }),
+            ],
+            || {
+                assert!(t.link(1, 2), "a new connection");
+                assert!(t.disconnect(&1, &2), "that is there");
+            },
+        );
+        assert_eq!(t.tag_value(&1, TAG), Some(2), "no update is lost");
+        assert_eq!(t.tag_value(&1, OTHER), Some(2), "no update is lost");
+    });
+}
+
+/// An upsert in place against one that is the first after a snapshot. Fails without the freeze or the check of the epoch.
+#[test]
+fn an_upsert_is_not_lost_to_the_first_write_of_an_epoch() {
+    explore("an_upsert_is_not_lost_to_the_first_write_of_an_epoch", 3, 100, || {
+        let t = Arc::new(table());
+        t.add(1, TAG, 1);
+        let (a, b) = (Arc::clone(&t), Arc::clone(&t));
+        together(
+            [
+                Box::new(move || {
+                    a.add(1, TAG, 1);
+                }),
+                Box::new(move || {
+                    b.add(1, TAG, 1);
+                }),
+            ],
+            || {
+                let cut = Cut::take(&t);
+                let seen = Table::value_in(&cut, 1, TAG);
+                assert!((1..=3).contains(&seen), "a value that the peer has had");
+            },
+        );
+        assert_eq!(t.tag_value(&1, TAG), Some(3), "no update is lost");
+    });
+}
+
+/// A copier that stalls with all cells frozen: the upsert that meets them replaces the state itself. Fails (by never ending) if it waits.
+#[test]
+fn an_upsert_passes_a_stalled_copier() {
+    explore("an_upsert_passes_a_stalled_copier", 3, 50, || {
+        let t = Arc::new(table());
+        t.link(1, 1);
+        t.add(1, TAG, 1);
+        let other = Arc::clone(&t);
+        together(
+            [Box::new(move || {
+                other.link(1, 2);
+            })],
+            || {
+                assert_eq!(t.add(1, TAG, 1), 2, "stored, whatever the copier does");
+                assert!(t.tag_value(&1, TAG) == Some(2), "and read back");
+            },
+        );
+        assert_eq!(t.connections(), 2, "and the copier is done in the end");
+    });
+}
+
+/// A tag is removed while it is added to. Fails if the update lands on a state that has been left.
+#[test]
+fn untag_and_upsert_are_ordered() {
+    explore("untag_and_upsert_are_ordered", 3, 50, || {
+        let t = Arc::new(table());
+        t.link(1, 1);
+        t.add(1, TAG, 5);
+        let other = Arc::clone(&t);
+        let mut stored = 0;
+        together([Box::new(move || assert!(other.untag(&1, TAG), "it was there"))], || {
+            stored = t.add(1, TAG, 1);
+        });
+        match stored {
+            6 => assert_eq!(t.tag_value(&1, TAG), None, "added, then removed"),
+            1 => assert_eq!(t.tag_value(&1, TAG), Some(1), "removed, then added anew"),
+            other => panic!("stored {other}: neither order gives that"),
+        }
+    });
+}

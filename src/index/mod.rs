@@ -1,0 +1,271 @@
+//! A lock-free, resizable hash index of records that stay where they are for life.
+//!
+//! It knows no peers: an entry is found by its hash and by a test of the caller's, and it is the entry, not the index, that
+//! knows whether it is alive. An entry is never moved; tables hold pointers to it.
+//!
+//! A table is a power of two of slots, probed linearly from the hash. A slot's life only goes forward:
+//!
+//! ```text
+//! empty ──────────────► entry ──► entry+REMOVED
+//!   │                     │             │
+//!   ▼ FROZEN              ▼ FROZEN      ▼ FROZEN
+//! empty+FROZEN          entry+FROZEN ─► entry+REMOVED+FROZEN
+//! ```
+//!
+//! Invariants:
+//! - (path) The *path* of a hash in a table is its slots from the hash's home up to the first empty one, frozen or
+//!   not. Slots never become empty again, so an entry on the path stays on it, and two inserters of one hash
+//!   compete for the same slot: no two live entries of one identity.
+//! - (onward) A path that ends in a frozen empty slot, or never ends, goes on in the next table, for everybody. A frozen
+//!   slot never receives an entry.
+//! - (copied) Before a table is taken out of the chain, each entry frozen in it and not removed is in a later table,
+//!   once. A copy is made by identity (the pointer), so that any number of threads may copy the same slot.
+//! - (removed) A removed slot keeps its pointer, to be recognised by a late copier, but nobody follows it. It is never
+//!   used for an insert; it goes with the next migration.
+//! - (unlinked) An entry is unlinked only when every guard that was alive at its death is gone, and freed only when
+//!   every guard alive at its unlinking is gone.
+//!
+//! Growth: whoever fills a table beyond half links the next one, sized by what is live; inserts and removals then
+//! each migrate a chunk of slots, a walk migrates the rest. Look-ups and updates never help. The last copier swings the root.
+//! A thread that stalls within a chunk holds up nobody: when all chunks are given out, those not yet done are
+//! done again by whoever needs them done.
+
+mod node;
+mod table;
+
+use std::sync::{Arc, Weak};
+
+use crate::reclaim::{self, Guard};
+use crate::sync::{AtomicPtr, AtomicUsize, Ordering, Padded, mutant, ordering};
+
+pub(crate) use node::{Held, Node};
+use table::{End, Table};
+
+/// The least number of slots of a table.
+pub(crate) const MIN_CAPACITY: usize = if cfg!(connmgr_loom) { 2 } else { 64 };
+
+/// The index. Cheap to clone: a clone is the same index.
+#[derive(Debug)]
+pub(crate) struct Index<T: Send + Sync + 'static>(Arc<Shared<T>>);
+
+#[derive(Debug)]
+struct Shared<T: Send + Sync + 'static> {
+    /// The oldest table that is not yet fully migrated; the chain goes on by `Table::next`.
+    root: AtomicPtr<Table<T>>,
+    /// Entries linked and not yet unlinked.
+    linked: Padded<AtomicUsize>,
+}
+
+impl<T: Send + Sync + 'static> Index<T> {
+    /// An empty index whose first table has at least `capacity` slots.
+    pub(crate) fn with_capacity(capacity: usize) -> Self {
+        let table = reclaim::alloc(Table::new(capacity.max(MIN_CAPACITY).next_power_of_two()));
+        Self(Arc::new(Shared { root: AtomicPtr::new(table.as_ptr()), linked: Padded(AtomicUsize::new(0)) }))
+    }
+
+    /// The number of entries linked, the dead that are not yet unlinked included.
+    pub(crate) fn len(&self) -> usize {
+        // ORDER: linked-count
+        self.0.linked.0.load(Ordering::Relaxed)
+    }
+
+    /// The slots of the present table: for tests and figures.
+    pub(crate) fn capacity(&self, guard: &Guard) -> usize {
+        self.0.root(guard).capacity()
+    }
+
+    /// The entry of `hash` that `accept` takes, if any is on the path. Wait-free but for growth: one path a table.
+    #[inline]
+    pub(crate) fn find<'g>(
+        &self,
+        hash: u64,
+        guard: &'g Guard,
+        mut accept: impl FnMut(&'g T) -> bool,
+    ) -> Option<&'g Node<T>> {
+        let mut table = self.0.root(guard);
+        loop {
+            match table.search(hash, guard, &mut accept) {
+                End::Found(node) => return Some(node),
+                End::Empty(_) => return None,
+                End::Onward => table = table.next(guard)?,
+            }
+        }
+    }
+
+    /// The entry of `hash` that `accept` takes, or else a new one made by `make`; and whether it is new.
+    ///
+    /// `make` runs at most once and `prepare` before every attempt to publish what it made. If another thread inserts such an
+    /// entry first, what was made is dropped. Linearizes, for a new entry, at the compare-and-swap of its slot.
+    pub(crate) fn find_or_insert<'g>(
+        &self,
+        hash: u64,
+        guard: &'g Guard,
+        mut accept: impl FnMut(&'g T) -> bool,
+        make: impl FnOnce() -> T,
+        mut prepare: impl FnMut(&mut T),
+    ) -> (&'g Node<T>, bool) {
+        let mut make = Some(make);
+        let mut spare: Option<node::Spare<T>> = None;
+        let mut table = self.0.root(guard);
+        loop {
+            let slot = match table.search(hash, guard, &mut accept) {
+                End::Found(node) => return (node, false),
+                End::Onward => {
+                    table = self.0.next_or_new(table, guard);
+                    continue;
+                }
+                End::Empty(slot) => slot,
+            };
+            if table.next(guard).is_some() {
+                // This table is closing: lead everybody on from here.
+                slot.freeze();
+                continue;
+            }
+            let mut new =
+                spare.take().unwrap_or_else(|| node::Spare::new(hash, make.take().expect("made once")()));
+            prepare(new.value_mut());
+            match slot.publish(new, guard) {
+                Ok(node) => {
+                    self.0.linked.0.fetch_add(1, Ordering::Relaxed);
+                    if table.is_crowded_by_one_more() {
+                        self.0.next_or_new(table, guard);
+                    }
+                    self.0.help(guard);
+                    return (node, true);
+                }
+                Err(unused) => spare = Some(unused),
+            }
+        }
+    }
+
+    /// Unlinks `node`, and frees it, when nobody who may still need it is left. To be called once, by the thread that made
+    /// the entry dead.
+    pub(crate) fn remove(&self, node: &Node<T>, guard: &Guard) {
+        let shared = Arc::downgrade(&self.0);
+        let node = node.as_ptr();
+        if mutant!("unlinked-at-once") {
+            self.0.unlink(node, guard);
+            return;
+        }
+        // The job outlives the guard, and perhaps the index: then there is nothing left to unlink from.
+        let job = move || {
+            if let Some(shared) = Weak::upgrade(&shared) {
+                shared.unlink(node, &reclaim::pin());
+            }
+        };
+        // SAFETY: (1) `T: Send + Sync`; `node` is used only while the index, which owns it until it is unlinked, is there.
+        unsafe { guard.defer(job) }
+    }
+
+    /// Every entry that was linked before the call and not unlinked, each once; some that were linked since.
+    ///
+    /// Finishes a migration that is under way, so that one table holds them all. Entries may be dead.
+    pub(crate) fn walk<'g>(&self, guard: &'g Guard) -> impl Iterator<Item = &'g Node<T>> + use<'g, T> {
+        let table = loop {
+            let table = self.0.root(guard);
+            if table.next(guard).is_none() || mutant!("walk-ignores-migration") {
+                break table;
+            }
+            self.0.finish(table, guard);
+        };
+        table.walk(guard)
+    }
+
+    /// Whether two are the same index.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl<T: Send + Sync + 'static> Shared<T> {
+    #[inline]
+    fn root<'g>(&self, guard: &'g Guard) -> &'g Table<T> {
+        // ORDER: root-load
+        let root = self.root.load(ordering!("root-load", Acquire));
+        // SAFETY: read from the index just now; a table is retired only when the root has left it.
+        unsafe { reclaim::deref(root, guard) }
+    }
+
+    /// The table after `table`, linking one if there is none yet.
+    fn next_or_new<'g>(&self, table: &Table<T>, guard: &'g Guard) -> &'g Table<T> {
+        if let Some(next) = table.next(guard) {
+            return next;
+        }
+        // A quarter full to begin with: room to double before the next growth, and for the dead on their way out.
+        let live = self.linked.0.load(Ordering::Relaxed);
+        table.link_next((live * 4).next_power_of_two().max(MIN_CAPACITY), guard)
+    }
+
+    /// Migrates one chunk, if a migration is under way.
+    fn help(&self, guard: &Guard) {
+        let table = self.root(guard);
+        if let Some(next) = table.next(guard) {
+            if table.migrate_chunk(next, |full| self.next_or_new(full, guard), guard) {
+                self.promote(table, next, guard);
+            }
+        }
+    }
+
+    /// Migrates the rest of `table`, whatever other threads do, and swings the root past it.
+    #[cold]
+    fn finish(&self, table: &Table<T>, guard: &Guard) {
+        let next = self.next_or_new(table, guard);
+        table.migrate_all(next, |full| self.next_or_new(full, guard), guard);
+        self.promote(table, next, guard);
+    }
+
+    /// Swings the root from `table`, all of which has been copied, to `next`.
+    fn promote(&self, table: &Table<T>, next: &Table<T>, guard: &Guard) {
+        let old = std::ptr::from_ref(table).cast_mut();
+        let new = std::ptr::from_ref(next).cast_mut();
+        // ORDER: root-swing
+        let swung = ordering!("root-swing", AcqRel);
+        if self.root.compare_exchange(old, new, swung, Ordering::Relaxed).is_ok() {
+            // SAFETY: (1) tables come from `alloc`, and this thread alone won the swap. (2) The root was the only
+            // way to `old`: it is the oldest table of the chain.
+            unsafe { guard.retire(old) }
+        }
+    }
+
+    /// Takes `node` out of every table that a new guard can reach, then retires the index's hold on it.
+    fn unlink(&self, node: *mut Node<T>, guard: &Guard) {
+        // SAFETY: the index owns the node until the retirement below, which happens once.
+        let hash = unsafe { reclaim::deref(node, guard) }.hash();
+        let mut table = self.root(guard);
+        let mut expected = false;
+        // A slot that was frozen before it was removed is copied to the next table, or will be: remove it there, too.
+        while let Some(found) = table.mark_removed(hash, node, expected) {
+            expected |= found;
+            table = self.next_or_new(table, guard);
+        }
+        let live = self.linked.0.fetch_sub(1, Ordering::Relaxed) - 1;
+        // SAFETY: (1) once; (2) no table that a guard created from now on can reach leads to the node.
+        unsafe { node::retire(node, guard) };
+        let table = self.root(guard);
+        if live.saturating_mul(16) < table.capacity() && table.capacity() > MIN_CAPACITY {
+            self.next_or_new(table, guard);
+        }
+        self.help(guard);
+    }
+}
+
+impl<T: Send + Sync + 'static> Drop for Shared<T> {
+    fn drop(&mut self) {
+        // Nobody else is left: no operation, as those borrow the index; no deferred job, as those could not be upgraded.
+        let guard = &reclaim::pin();
+        loop {
+            let table = self.root(guard);
+            if table.next(guard).is_none() {
+                break;
+            }
+            self.finish(table, guard);
+        }
+        let table = self.root(guard);
+        for node in table.walk(guard) {
+            // SAFETY: `&mut self`, and the last table holds every linked node once.
+            unsafe { node::release(node.as_ptr()) };
+        }
+        // SAFETY: `&mut self`: nobody can reach the table any more.
+        unsafe { reclaim::free(std::ptr::from_ref(table).cast_mut()) };
+    }
+}

@@ -1,0 +1,143 @@
+//! What a table points to: an entry with its hash and a count of who keeps it.
+
+use std::fmt;
+use std::mem;
+use std::ops::Deref;
+use std::ptr::NonNull;
+
+use crate::reclaim::{self, Guard};
+use crate::sync::{AtomicUsize, Ordering, ordering};
+
+/// An entry in the index. Aligned to leave [`SPARE_BITS`](Node::SPARE_BITS) of its address to the tables.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub(crate) struct Node<T> {
+    hash: u64,
+    /// One for the index, until it has unlinked the node and every guard of that time is gone, and one for each [`Held`].
+    keepers: AtomicUsize,
+    value: T,
+}
+
+impl<T> Node<T> {
+    /// The low bits of a node's address that are zero.
+    pub(super) const SPARE_BITS: u32 = 6;
+
+    /// The hash it was inserted by.
+    #[inline]
+    pub(crate) fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    pub(super) fn as_ptr(&self) -> *mut Self {
+        std::ptr::from_ref(self).cast_mut()
+    }
+
+    /// Keeps the node beyond the guard under which it was found.
+    pub(crate) fn hold(&self) -> Held<T> {
+        // ORDER: keeper-add
+        self.keepers.fetch_add(1, Ordering::Relaxed);
+        Held(NonNull::from(self))
+    }
+}
+
+impl<T> Deref for Node<T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+/// Gives up one keeper's hold, and frees the node if it was the last.
+///
+/// # Safety
+/// 1. The caller owns one of the holds that are counted, and gives it up.
+/// 2. If it is the index's: no guard that could have found the node in a table is alive.
+pub(super) unsafe fn release<T>(node: *mut Node<T>) {
+    reclaim::check(node);
+    // SAFETY: (1): the hold kept it alive up to here.
+    let keepers = unsafe { &(*node).keepers };
+    // ORDER: keeper-drop
+    if keepers.fetch_sub(1, ordering!("keeper-drop", AcqRel)) == 1 {
+        // SAFETY: nobody is counted any more, and by (2) nobody uncounted can reach it.
+        unsafe { reclaim::free(node) }
+    }
+}
+
+/// Gives up the index's hold once every guard alive now is gone.
+///
+/// # Safety
+/// 1. Called once, by whoever unlinked the node.
+/// 2. No guard created after this call can find the node in a table.
+pub(super) unsafe fn retire<T: Send + Sync + 'static>(node: *mut Node<T>, guard: &Guard) {
+    // SAFETY: `T: Send + Sync`. When the job runs, (1) makes the hold ours to give up, and (2) leaves no guard.
+    unsafe { guard.defer(move || release(node)) }
+}
+
+/// A node kept by a count, beyond any guard.
+pub(crate) struct Held<T>(NonNull<Node<T>>);
+
+// SAFETY: a shared reference to the node (`T: Sync`), which may be the one that drops it (`T: Send`).
+unsafe impl<T: Send + Sync> Send for Held<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send + Sync> Sync for Held<T> {}
+
+impl<T> Deref for Held<T> {
+    type Target = Node<T>;
+
+    #[inline]
+    fn deref(&self) -> &Node<T> {
+        reclaim::check(self.0.as_ptr());
+        // SAFETY: counted, so not freed; never borrowed mutably once published.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl<T> Drop for Held<T> {
+    fn drop(&mut self) {
+        // SAFETY: (1) this hold. (2) Not the index's.
+        unsafe { release(self.0.as_ptr()) }
+    }
+}
+
+impl<T> fmt::Debug for Held<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Held").field(&self.0).finish()
+    }
+}
+
+/// A node that has not been published.
+#[derive(Debug)]
+pub(super) struct Spare<T>(NonNull<Node<T>>);
+
+impl<T: 'static> Spare<T> {
+    pub(super) fn new(hash: u64, value: T) -> Self {
+        Self(reclaim::alloc(Node { hash, keepers: AtomicUsize::new(1), value }))
+    }
+
+    pub(super) fn value_mut(&mut self) -> &mut T {
+        // SAFETY: not published: it is ours alone.
+        unsafe { &mut self.0.as_mut().value }
+    }
+}
+
+impl<T> Spare<T> {
+    pub(super) fn as_ptr(&self) -> *mut Node<T> {
+        self.0.as_ptr()
+    }
+
+    /// Hands it over to a table.
+    pub(super) fn into_raw(self) -> *mut Node<T> {
+        let node = self.0.as_ptr();
+        mem::forget(self);
+        node
+    }
+}
+
+impl<T> Drop for Spare<T> {
+    fn drop(&mut self) {
+        // SAFETY: not published: nobody else can reach it.
+        unsafe { reclaim::free(self.0.as_ptr()) }
+    }
+}

@@ -1,0 +1,329 @@
+//! One table: slots, and the migration out of them. The invariants stand in the parent module.
+
+use std::ptr;
+
+use super::node::{Node, Spare};
+use crate::reclaim::{self, Guard};
+use crate::sync::{
+    AtomicBool, AtomicPtr, AtomicUsize, Ordering, Padded, mutant, null_pointers, ordering, prefetch,
+};
+
+/// Set in a slot that is being migrated: it receives no entry any more, and its entry is to be found in the next table, too.
+const FROZEN: usize = 1;
+/// Set in a slot whose entry was unlinked: nobody follows the pointer, which may dangle.
+const REMOVED: usize = 1 << 1;
+/// The bits above the marks hold a piece of the hash, so that other entries are seldom followed.
+const MARK_BITS: u32 = 2;
+
+/// Slots that are migrated in one go.
+const CHUNK: usize = if cfg!(connmgr_loom) { 2 } else { 64 };
+/// Slots that a walk reads ahead of the entry it yields.
+const AHEAD: usize = 12;
+
+/// A slot's content: a pointer with marks and a fingerprint in its low bits.
+type Word<T> = *mut Node<T>;
+
+const fn fingerprint_mask<T>() -> usize {
+    (1 << Node::<T>::SPARE_BITS) - (1 << MARK_BITS)
+}
+
+#[inline]
+fn fingerprint<T>(hash: u64) -> usize {
+    ((hash >> 56) as usize) & fingerprint_mask::<T>()
+}
+
+#[inline]
+fn node_of<T>(word: Word<T>) -> *mut Node<T> {
+    word.map_addr(|address| address & !((1 << Node::<T>::SPARE_BITS) - 1))
+}
+
+#[inline]
+fn has<T>(word: Word<T>, mark: usize) -> bool {
+    word.addr() & mark != 0
+}
+
+fn with<T>(word: Word<T>, marks: usize) -> Word<T> {
+    word.map_addr(|address| address | marks)
+}
+
+#[derive(Debug)]
+pub(super) struct Table<T> {
+    slots: Box<[AtomicPtr<Node<T>>]>,
+    next: AtomicPtr<Table<T>>,
+    /// Slots that are not empty, give or take the inserts that are just happening.
+    used: Padded<AtomicUsize>,
+    /// The next chunk to be given out.
+    cursor: Padded<AtomicUsize>,
+    /// Chunks that are not yet marked done.
+    pending: AtomicUsize,
+    done: Box<[AtomicBool]>,
+}
+
+/// Where a path led.
+pub(super) enum End<'g, T> {
+    Found(&'g Node<T>),
+    /// To an empty slot: there is no such entry, here or in later tables.
+    Empty(Slot<'g, T>),
+    /// To a frozen empty slot or nowhere: the next table, if any, knows.
+    Onward,
+}
+
+/// An empty slot at the end of a path.
+pub(super) struct Slot<'g, T> {
+    table: &'g Table<T>,
+    word: &'g AtomicPtr<Node<T>>,
+}
+
+impl<'g, T> Slot<'g, T> {
+    /// Puts `new` here, unless the slot is no longer empty.
+    pub(super) fn publish(&self, new: Spare<T>, _guard: &'g Guard) -> Result<&'g Node<T>, Spare<T>> {
+        // SAFETY: not published, so it is alive; only its hash is read.
+        let hash = unsafe { (*new.as_ptr()).hash() };
+        if !swap(self.word, ptr::null_mut(), with(new.as_ptr(), fingerprint::<T>(hash))) {
+            return Err(new);
+        }
+        let node = new.into_raw();
+        self.table.used.0.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: published under `_guard`, so not freed before that is gone.
+        Ok(unsafe { &*node })
+    }
+
+    /// Closes the slot, unless it is no longer empty.
+    pub(super) fn freeze(&self) {
+        swap(self.word, ptr::null_mut(), with(ptr::null_mut(), FROZEN));
+    }
+}
+
+/// The one way a slot changes.
+fn swap<T>(slot: &AtomicPtr<Node<T>>, from: Word<T>, to: Word<T>) -> bool {
+    // ORDER: slot-publish
+    slot.compare_exchange(from, to, ordering!("slot-publish", AcqRel), Ordering::Relaxed).is_ok()
+}
+
+#[inline]
+fn read<T>(slot: &AtomicPtr<Node<T>>) -> Word<T> {
+    // ORDER: slot-load
+    slot.load(ordering!("slot-load", Acquire))
+}
+
+impl<T: Send + Sync + 'static> Table<T> {
+    pub(super) fn new(capacity: usize) -> Self {
+        debug_assert!(capacity.is_power_of_two());
+        let chunks = capacity.div_ceil(CHUNK);
+        Self {
+            slots: null_pointers(capacity),
+            next: AtomicPtr::new(ptr::null_mut()),
+            used: Padded(AtomicUsize::new(0)),
+            cursor: Padded(AtomicUsize::new(0)),
+            pending: AtomicUsize::new(chunks),
+            done: (0..chunks).map(|_| AtomicBool::new(false)).collect(),
+        }
+    }
+
+    pub(super) fn capacity(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Whether this table is to be left for a larger one.
+    pub(super) fn is_crowded_by_one_more(&self) -> bool {
+        self.used.0.load(Ordering::Relaxed) > self.capacity() / 2
+    }
+
+    #[inline]
+    pub(super) fn next<'g>(&self, guard: &'g Guard) -> Option<&'g Table<T>> {
+        // ORDER: next-load
+        let next = self.next.load(ordering!("next-load", Acquire));
+        // SAFETY: a table of the chain after one that `guard` keeps: it is retired later than that one.
+        (!next.is_null()).then(|| unsafe { reclaim::deref(next, guard) })
+    }
+
+    /// Links a table of `capacity` slots after this one, unless another thread has linked one.
+    #[cold]
+    pub(super) fn link_next<'g>(&self, capacity: usize, guard: &'g Guard) -> &'g Table<T> {
+        let new = reclaim::alloc(Table::new(capacity)).as_ptr();
+        // ORDER: next-publish
+        let linked = ordering!("next-publish", AcqRel);
+        if self.next.compare_exchange(ptr::null_mut(), new, linked, Ordering::Relaxed).is_err() {
+            // SAFETY: never published.
+            unsafe { reclaim::free(new) };
+        }
+        self.next(guard).expect("just linked, by this thread or another")
+    }
+
+    /// The slots of a path that never ends, in order.
+    #[inline]
+    fn slots_from(&self, hash: u64) -> impl Iterator<Item = &AtomicPtr<Node<T>>> {
+        let mask = self.slots.len() - 1;
+        let home = hash as usize;
+        (0..self.slots.len()).map(move |step| &self.slots[home.wrapping_add(step) & mask])
+    }
+
+    /// Follows the path of `hash` to an entry that `accept` takes.
+    #[inline]
+    pub(super) fn search<'g>(
+        &'g self,
+        hash: u64,
+        guard: &'g Guard,
+        accept: &mut impl FnMut(&'g T) -> bool,
+    ) -> End<'g, T> {
+        let wanted = fingerprint::<T>(hash);
+        for slot in self.slots_from(hash) {
+            let word = read(slot);
+            if word.addr() & (fingerprint_mask::<T>() | REMOVED) == wanted && word.addr() > FROZEN {
+                // SAFETY: not removed, so by (unlinked) it is not freed while a guard of this time is alive.
+                let node = unsafe { reclaim::deref(node_of(word), guard) };
+                if node.hash() == hash && accept(node) {
+                    return End::Found(node);
+                }
+            } else if word.is_null() {
+                return End::Empty(Slot { table: self, word: slot });
+            } else if word.addr() == FROZEN {
+                return End::Onward;
+            }
+        }
+        End::Onward
+    }
+
+    /// Marks `node`'s slot removed. Returns `None` when no later table has to be seen to, else whether the node was here.
+    ///
+    /// With `expected`, an earlier table had the node, frozen, so it belongs here: where its path ends without it, a
+    /// removed slot is put in its place, to stop the copier that is late.
+    pub(super) fn mark_removed(&self, hash: u64, node: *mut Node<T>, expected: bool) -> Option<bool> {
+        for slot in self.slots_from(hash) {
+            loop {
+                let word = read(slot);
+                if node_of(word) == node && !has(word, REMOVED) {
+                    if swap(slot, word, with(word, REMOVED)) {
+                        let copied = has(word, FROZEN) && !mutant!("removed-in-one-table-only");
+                        return copied.then_some(true);
+                    }
+                } else if word.is_null() {
+                    debug_assert!(expected, "a linked node is in the chain");
+                    if mutant!("late-copy-not-stopped") {
+                        return None;
+                    }
+                    let removed = with(node, fingerprint::<T>(hash) | REMOVED);
+                    if swap(slot, ptr::null_mut(), removed) {
+                        self.used.0.fetch_add(1, Ordering::Relaxed);
+                        return None;
+                    }
+                } else if word.addr() == FROZEN {
+                    return Some(false);
+                } else {
+                    // Another node, or one that was removed long ago and whose address this one was given.
+                    break;
+                }
+            }
+        }
+        Some(false)
+    }
+
+    /// Puts `word`'s node here if it is not here yet; returns false if its path leads on.
+    fn adopt(&self, hash: u64, word: Word<T>) -> bool {
+        for slot in self.slots_from(hash) {
+            loop {
+                let present = read(slot);
+                if node_of(present) == node_of(word) && !mutant!("copied-twice") {
+                    return true;
+                }
+                if present.is_null() {
+                    if swap(slot, ptr::null_mut(), word) {
+                        self.used.0.fetch_add(1, Ordering::Relaxed);
+                        return true;
+                    }
+                } else if present.addr() == FROZEN {
+                    return false;
+                } else {
+                    break;
+                }
+            }
+        }
+        false
+    }
+
+    /// Freezes a chunk and copies what is in it to `next`, or beyond where that is closing, too.
+    fn copy_chunk<'g>(
+        &self,
+        chunk: usize,
+        next: &'g Table<T>,
+        beyond: &impl Fn(&'g Table<T>) -> &'g Table<T>,
+        guard: &'g Guard,
+    ) {
+        for slot in &self.slots[chunk * CHUNK..self.slots.len().min((chunk + 1) * CHUNK)] {
+            let mut word = read(slot);
+            while !has(word, FROZEN) && !mutant!("slot-not-frozen") {
+                if swap(slot, word, with(word, FROZEN)) {
+                    word = with(word, FROZEN);
+                } else {
+                    word = read(slot);
+                }
+            }
+            if word.addr() <= FROZEN || has(word, REMOVED) {
+                continue;
+            }
+            // SAFETY: not removed when it was read under this guard.
+            let hash = unsafe { reclaim::deref(node_of(word), guard) }.hash();
+            let word = word.map_addr(|address| address & !FROZEN);
+            let mut target = next;
+            while !target.adopt(hash, word) {
+                target = beyond(target);
+            }
+        }
+        // ORDER: chunk-done
+        if !self.done[chunk].swap(true, ordering!("chunk-done", AcqRel)) {
+            // ORDER: pending-count
+            self.pending.fetch_sub(1, ordering!("pending-count", AcqRel));
+        }
+    }
+
+    /// Copies the next chunk that is not given out and returns whether all are copied.
+    pub(super) fn migrate_chunk<'g>(
+        &self,
+        next: &'g Table<T>,
+        beyond: impl Fn(&'g Table<T>) -> &'g Table<T>,
+        guard: &'g Guard,
+    ) -> bool {
+        let chunk = self.cursor.0.load(Ordering::Relaxed);
+        if chunk < self.done.len() {
+            let chunk = self.cursor.0.fetch_add(1, Ordering::Relaxed);
+            if chunk < self.done.len() {
+                self.copy_chunk(chunk, next, &beyond, guard);
+            }
+        }
+        // ORDER: pending-load
+        self.pending.load(ordering!("pending-load", Acquire)) == 0
+    }
+
+    /// Copies every chunk that is not known to be done, other threads' included.
+    pub(super) fn migrate_all<'g>(
+        &self,
+        next: &'g Table<T>,
+        beyond: impl Fn(&'g Table<T>) -> &'g Table<T>,
+        guard: &'g Guard,
+    ) {
+        while self.cursor.0.load(Ordering::Relaxed) < self.done.len() {
+            self.migrate_chunk(next, &beyond, guard);
+        }
+        for (chunk, done) in self.done.iter().enumerate() {
+            // ORDER: chunk-seen
+            if !done.load(ordering!("chunk-seen", Acquire)) {
+                self.copy_chunk(chunk, next, &beyond, guard);
+            }
+        }
+    }
+
+    /// The entries that are in this table, in no order.
+    pub(super) fn walk<'g>(&'g self, guard: &'g Guard) -> impl Iterator<Item = &'g Node<T>> + use<'g, T> {
+        self.slots.iter().enumerate().filter_map(move |(at, slot)| {
+            if let Some(ahead) = self.slots.get(at + AHEAD) {
+                prefetch(node_of(ahead.load(Ordering::Relaxed)));
+            }
+            let word = read(slot);
+            if word.addr() <= FROZEN || has(word, REMOVED) {
+                return None;
+            }
+            // SAFETY: not removed, so by (unlinked) it is not freed while a guard of this time is alive.
+            Some(unsafe { reclaim::deref(node_of(word), guard) })
+        })
+    }
+}

@@ -1,0 +1,380 @@
+//! Peer records: tags, connections and protections, each peer's in one versioned state.
+//!
+//! What a peer is, is what its state holds:
+//!
+//! | connections | tags | protections | the peer is |
+//! |---|---|---|---|
+//! | some | any | any | connected |
+//! | none | some | any | *temporary*: tagged before it connected |
+//! | none | none | some | only protected |
+//! | none | none | none | gone: the state is dead, and the record is on its way out of the index |
+//!
+//! Every operation here is one loop: find the record, load its state, decide, try to replace the state; when another thread was
+//! faster, once more. A failed try means that another thread succeeded: lock-free. The hot path, setting a tag that
+//! exists, allocates nothing and swaps one word.
+
+mod record;
+mod removal;
+
+use std::hash::{BuildHasher, Hash};
+use std::sync::Arc;
+
+use crate::epoch::Epoch;
+use crate::index::{Held, Index, Node};
+use crate::reclaim::{self, Guard};
+use crate::sync::{AtomicUsize, Ordering, Padded};
+use crate::versioned::{LinkEdit, State, TagEdit, TagId, saturate};
+
+pub(crate) use record::{Conn, Identified, Links, Peer};
+pub(crate) use removal::{Claim, ClaimTerms};
+
+/// A record and the state of it that an operation looked at.
+type Seen<'g, K, C> = (&'g Node<Peer<K, C>>, &'g State<Links<C>>);
+
+/// What [`PeerTable::protect`] found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Protected {
+    /// The peer had this very protection before.
+    pub(crate) before: bool,
+    /// One of its connections was being closed already.
+    pub(crate) closing: bool,
+}
+
+/// All peers.
+#[derive(Debug)]
+pub(crate) struct PeerTable<K: Send + Sync + 'static, C: Send + Sync + 'static, S> {
+    index: Index<Peer<K, C>>,
+    epoch: Epoch,
+    hasher: S,
+    counts: Padded<Counts>,
+}
+
+/// Connections, counted after the fact: exact when no call is under way.
+#[derive(Debug)]
+struct Counts {
+    connections: AtomicUsize,
+    closing: AtomicUsize,
+}
+
+impl<K, C, S> PeerTable<K, C, S>
+where
+    K: Eq + Hash + Clone + Send + Sync + 'static,
+    C: Identified,
+    S: BuildHasher,
+{
+    pub(crate) fn new(capacity: usize, hasher: S) -> Self {
+        Self {
+            index: Index::with_capacity(capacity),
+            epoch: Epoch::new(),
+            hasher,
+            counts: Padded(Counts { connections: AtomicUsize::new(0), closing: AtomicUsize::new(0) }),
+        }
+    }
+
+    /// The keyed hash of a peer id.
+    #[inline]
+    pub(crate) fn hash(&self, key: &K) -> u64 {
+        self.hasher.hash_one(key)
+    }
+
+    pub(crate) fn epoch(&self) -> &Epoch {
+        &self.epoch
+    }
+
+    pub(crate) fn index(&self) -> &Index<Peer<K, C>> {
+        &self.index
+    }
+
+    /// Connections held, those being closed included.
+    pub(crate) fn connections(&self) -> usize {
+        // ORDER: connection-count
+        count(&self.counts.0.connections)
+    }
+
+    /// Connections being closed.
+    pub(crate) fn closing(&self) -> usize {
+        count(&self.counts.0.closing)
+    }
+
+    /// Records, those on their way out included.
+    pub(crate) fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// The live record of `key`, at an instant within the call.
+    #[inline]
+    fn find<'g>(&self, key: &K, guard: &'g Guard) -> Option<&'g Node<Peer<K, C>>> {
+        self.index.find(self.hash(key), guard, |peer| peer.is(key) && !peer.state.load(guard).is_dead())
+    }
+
+    /// The live record of `key` and its state.
+    fn see<'g>(&self, key: &K, guard: &'g Guard) -> Option<Seen<'g, K, C>> {
+        loop {
+            let node = self.find(key, guard)?;
+            let state = node.state.load(guard);
+            if !state.is_dead() {
+                return Some((node, state));
+            }
+        }
+    }
+
+    /// Reads the state of `key` by `read`, if there is one. One structural state; each tag's value at its own instant.
+    pub(crate) fn read<R>(&self, key: &K, read: impl FnOnce(&State<Links<C>>, &Links<C>) -> R) -> Option<R> {
+        let guard = reclaim::pin();
+        let (_, state) = self.see(key, &guard)?;
+        state.links().map(|links| read(state, links))
+    }
+
+    /// The value of one tag. Never writes shared memory but for the pin.
+    #[inline]
+    pub(crate) fn tag_value(&self, key: &K, tag: TagId) -> Option<i64> {
+        let guard = reclaim::pin();
+        let (_, state) = self.see(key, &guard)?;
+        state.value(tag)
+    }
+
+    /// Sets `tag` to `f` of its value, or of 0, creating a temporary record for an unknown peer; returns what was stored.
+    ///
+    /// `f` runs under the guard, possibly more than once. `now` is called when a first-seen time is needed.
+    #[inline]
+    pub(crate) fn update(
+        &self,
+        key: &K,
+        tag: TagId,
+        now: impl Fn() -> u64,
+        mut f: impl FnMut(i64) -> i64,
+    ) -> i64 {
+        let guard = reclaim::pin();
+        loop {
+            let node = match self.find(key, &guard) {
+                Some(node) => node,
+                None => match self.insert_tagged(key, tag, &now, &mut f, &guard) {
+                    Ok(value) => return value,
+                    Err(node) => node,
+                },
+            };
+            if let Some(value) = self.update_found(node, tag, &now, &mut f, &guard) {
+                return value;
+            }
+        }
+    }
+
+    /// [`Self::update`] on a record that is kept; `None` if it is dead.
+    #[inline]
+    pub(crate) fn update_held(
+        &self,
+        node: &Held<Peer<K, C>>,
+        tag: TagId,
+        now: impl Fn() -> u64,
+        f: impl FnMut(i64) -> i64,
+    ) -> Option<i64> {
+        self.update_found(node, tag, &now, f, &reclaim::pin())
+    }
+
+    /// The value of one tag of a record that is kept; `None` if it is dead, `Some(None)` without that tag.
+    #[inline]
+    pub(crate) fn tag_value_held(&self, node: &Held<Peer<K, C>>, tag: TagId) -> Option<Option<i64>> {
+        let guard = reclaim::pin();
+        let state = node.state.load(&guard);
+        (!state.is_dead()).then(|| state.value(tag))
+    }
+
+    /// Keeps the live record of `key`, if there is one.
+    pub(crate) fn hold(&self, key: &K) -> Option<Held<Peer<K, C>>> {
+        let guard = reclaim::pin();
+        self.find(key, &guard).map(Node::hold)
+    }
+
+    #[inline]
+    fn update_found(
+        &self,
+        node: &Node<Peer<K, C>>,
+        tag: TagId,
+        now: &impl Fn() -> u64,
+        f: impl FnMut(i64) -> i64,
+        guard: &Guard,
+    ) -> Option<i64> {
+        node.state.update(tag, &self.epoch, guard, f, |state| match state.links() {
+            // Only protected up to here: its first tag makes it a temporary record.
+            Some(links) if links.conns.is_empty() && state.tags().len() == 0 => {
+                LinkEdit::Become(links.seen_first_at(now()))
+            }
+            _ => LinkEdit::Keep,
+        })
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn insert_tagged<'g>(
+        &self,
+        key: &K,
+        tag: TagId,
+        now: &impl Fn() -> u64,
+        f: &mut impl FnMut(i64) -> i64,
+        guard: &'g Guard,
+    ) -> Result<i64, &'g Node<Peer<K, C>>> {
+        let mut stored = 0;
+        let make = || {
+            stored = saturate(f(0));
+            Peer::new(key.clone(), Links::new(now()), Some((tag, stored)))
+        };
+        match self.insert(key, make, guard) {
+            (_, true) => Ok(stored),
+            (node, false) => Err(node),
+        }
+    }
+
+    fn insert<'g>(
+        &self,
+        key: &K,
+        make: impl FnOnce() -> Peer<K, C>,
+        guard: &'g Guard,
+    ) -> (&'g Node<Peer<K, C>>, bool) {
+        self.index.find_or_insert(
+            self.hash(key),
+            guard,
+            |peer| peer.is(key) && !peer.state.load(guard).is_dead(),
+            make,
+            |peer| peer.state.restamp(&self.epoch),
+        )
+    }
+
+    /// Removes `tag`, and with the last tag of a temporary record that record. Returns whether the tag was there.
+    pub(crate) fn untag(&self, key: &K, tag: TagId) -> bool {
+        let guard = reclaim::pin();
+        loop {
+            let Some((node, state)) = self.see(key, &guard) else { return false };
+            let Some(links) = state.links() else { continue };
+            if state.value(tag).is_none() {
+                return false;
+            }
+            let dies = state.tags().len() == 1 && links.conns.is_empty() && links.protections.is_empty();
+            let edit = if dies { LinkEdit::Die } else { LinkEdit::Keep };
+            if self.replace(node, state, TagEdit::Remove(tag), edit, &guard) {
+                return true;
+            }
+        }
+    }
+
+    /// Adds a connection, opened `now`. Returns whether it was new.
+    pub(crate) fn connect(&self, key: &K, entry: &Arc<C>, now: u64) -> bool {
+        let guard = reclaim::pin();
+        loop {
+            let Some((node, state)) = self.see(key, &guard) else {
+                let make = || Peer::new(key.clone(), Links::new(now).with_conn(entry, now), None);
+                if self.insert(key, make, &guard).1 {
+                    break;
+                }
+                continue;
+            };
+            let Some(links) = state.links() else { continue };
+            if links.position(entry.id()).is_some() {
+                return false;
+            }
+            let edit = LinkEdit::Become(links.with_conn(entry, now));
+            if self.replace(node, state, TagEdit::Keep, edit, &guard) {
+                break;
+            }
+        }
+        self.counts.0.connections.fetch_add(1, Ordering::Relaxed);
+        true
+    }
+
+    /// Removes a connection; with the last one the tags, and unless it is protected the peer. Returns whether it was there.
+    pub(crate) fn disconnect(&self, key: &K, id: &C::Id) -> bool {
+        let guard = reclaim::pin();
+        let was_closing = loop {
+            let Some((node, state)) = self.see(key, &guard) else { return false };
+            let Some(links) = state.links() else { continue };
+            let Some(at) = links.position(id) else { return false };
+            let last = links.conns.len() == 1;
+            let tags = if last { TagEdit::Clear } else { TagEdit::Keep };
+            let edit = if last && links.protections.is_empty() {
+                LinkEdit::Die
+            } else {
+                LinkEdit::Become(links.without_conn(at))
+            };
+            if self.replace(node, state, tags, edit, &guard) {
+                break links.conns[at].closing;
+            }
+        };
+        self.counts.0.connections.fetch_sub(1, Ordering::Relaxed);
+        if was_closing {
+            self.counts.0.closing.fetch_sub(1, Ordering::Relaxed);
+        }
+        true
+    }
+
+    /// Protects `key` under `tag`, creating a record for an unknown peer.
+    ///
+    /// When it has returned, no later claim of this peer succeeds until it is unprotected.
+    pub(crate) fn protect(&self, key: &K, tag: TagId, now: impl Fn() -> u64) -> Protected {
+        let guard = reclaim::pin();
+        loop {
+            let Some((node, state)) = self.see(key, &guard) else {
+                let make = || Peer::new(key.clone(), Links::new(now()).with_protection(tag), None);
+                if self.insert(key, make, &guard).1 {
+                    return Protected { before: false, closing: false };
+                }
+                continue;
+            };
+            let Some(links) = state.links() else { continue };
+            let closing = links.conns.iter().any(|conn| conn.closing);
+            if links.protections.contains(&tag) {
+                return Protected { before: true, closing };
+            }
+            let edit = LinkEdit::Become(links.with_protection(tag));
+            if self.replace(node, state, TagEdit::Keep, edit, &guard) {
+                return Protected { before: false, closing };
+            }
+        }
+    }
+
+    /// Lifts the protection under `tag`. Returns whether the peer is still protected by another.
+    pub(crate) fn unprotect(&self, key: &K, tag: TagId) -> bool {
+        let guard = reclaim::pin();
+        loop {
+            let Some((node, state)) = self.see(key, &guard) else { return false };
+            let Some(links) = state.links() else { continue };
+            if !links.protections.contains(&tag) {
+                return !links.protections.is_empty();
+            }
+            let links = links.without_protection(tag);
+            let still = !links.protections.is_empty();
+            let dies = !still && links.conns.is_empty() && state.tags().len() == 0;
+            let edit = if dies { LinkEdit::Die } else { LinkEdit::Become(links) };
+            if self.replace(node, state, TagEdit::Keep, edit, &guard) {
+                return still;
+            }
+        }
+    }
+
+    /// Tries once to replace a state; whoever makes a record dead sees to its removal.
+    fn replace(
+        &self,
+        node: &Node<Peer<K, C>>,
+        state: &State<Links<C>>,
+        tags: TagEdit,
+        links: LinkEdit<Links<C>>,
+        guard: &Guard,
+    ) -> bool {
+        let dies = matches!(links, LinkEdit::Die);
+        let replaced = node.state.replace(state, tags, links, &self.epoch, guard).is_ok();
+        if replaced && dies {
+            self.index.remove(node, guard);
+        }
+        replaced
+    }
+}
+
+impl<K: Send + Sync + 'static, C: Send + Sync + 'static, S> PeerTable<K, C, S> {
+    /// Whether two are the same table.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        self.index.is(&other.index)
+    }
+}
+
+/// A count that may be read between the two halves of an operation: never below zero.
+fn count(counter: &AtomicUsize) -> usize {
+    usize::try_from(counter.load(Ordering::Relaxed) as isize).unwrap_or(0)
+}

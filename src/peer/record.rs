@@ -1,0 +1,128 @@
+//! A peer's record and what its states hold besides tags.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use crate::versioned::{TagId, Versioned};
+
+/// A connection as the table sees it: something with an identity.
+pub(crate) trait Identified: Send + Sync + 'static {
+    /// What tells a peer's connections apart.
+    type Id: Eq + Send + Sync + 'static;
+
+    fn id(&self) -> &Self::Id;
+}
+
+/// One peer's record. It stays where it is for life; what changes is its state.
+#[derive(Debug)]
+pub(crate) struct Peer<K, C> {
+    pub(super) key: K,
+    pub(crate) state: Versioned<Links<C>>,
+}
+
+impl<K: Eq, C: Identified> Peer<K, C> {
+    pub(super) fn new(key: K, links: Links<C>, tag: Option<(TagId, i64)>) -> Self {
+        Self { key, state: Versioned::new(links, tag) }
+    }
+
+    #[inline]
+    pub(super) fn is(&self, key: &K) -> bool {
+        self.key == *key
+    }
+
+    pub(crate) fn key(&self) -> &K {
+        &self.key
+    }
+}
+
+/// Everything of a peer's state but its tags. Immutable: each change makes a new one.
+#[derive(Debug)]
+pub(crate) struct Links<C> {
+    /// When the peer was first seen, in the manager's time; of no meaning while it is only protected.
+    pub(crate) first_seen: u64,
+    pub(crate) conns: SmallVec<[Conn<C>; 1]>,
+    pub(crate) protections: SmallVec<[TagId; 2]>,
+}
+
+/// A connection that a peer holds.
+#[derive(Debug)]
+pub(crate) struct Conn<C> {
+    pub(crate) entry: Arc<C>,
+    pub(crate) opened: u64,
+    /// A claim took it: its close has been, or is about to be, issued.
+    pub(crate) closing: bool,
+}
+
+impl<C> Clone for Conn<C> {
+    fn clone(&self) -> Self {
+        Self { entry: Arc::clone(&self.entry), ..*self }
+    }
+}
+
+impl<C> Clone for Links<C> {
+    fn clone(&self) -> Self {
+        Self { conns: self.conns.clone(), protections: self.protections.clone(), ..*self }
+    }
+}
+
+impl<C> Links<C> {
+    pub(super) fn new(first_seen: u64) -> Self {
+        Self { first_seen, conns: SmallVec::new(), protections: SmallVec::new() }
+    }
+
+    /// Connections that are not being closed.
+    pub(crate) fn open(&self) -> impl Iterator<Item = &Conn<C>> {
+        self.conns.iter().filter(|conn| !conn.closing)
+    }
+
+    pub(crate) fn is_protected(&self) -> bool {
+        !self.protections.is_empty()
+    }
+
+    pub(super) fn seen_first_at(&self, now: u64) -> Self {
+        Self { first_seen: now, ..self.clone() }
+    }
+
+    /// With one more connection; the first one sets the first-seen time anew.
+    pub(super) fn with_conn(&self, entry: &Arc<C>, now: u64) -> Self {
+        let mut conns = SmallVec::with_capacity(self.conns.len() + 1);
+        conns.extend(self.conns.iter().cloned());
+        conns.push(Conn { entry: Arc::clone(entry), opened: now, closing: false });
+        let first_seen = if self.conns.is_empty() { now } else { self.first_seen };
+        Self { first_seen, conns, protections: self.protections.clone() }
+    }
+
+    pub(super) fn without_conn(&self, at: usize) -> Self {
+        let conns = self.conns.iter().enumerate().filter(|(i, _)| *i != at).map(|(_, conn)| conn.clone());
+        Self { first_seen: self.first_seen, conns: conns.collect(), protections: self.protections.clone() }
+    }
+
+    /// With those connections that `taken` picks marked as being closed.
+    pub(super) fn with_closing(&self, taken: impl Fn(&Conn<C>) -> bool) -> Self {
+        let mut links = self.clone();
+        for conn in &mut links.conns {
+            conn.closing |= taken(conn);
+        }
+        links
+    }
+
+    pub(super) fn with_protection(&self, tag: TagId) -> Self {
+        let mut links = self.clone();
+        links.protections.push(tag);
+        links
+    }
+
+    pub(super) fn without_protection(&self, tag: TagId) -> Self {
+        let mut links = self.clone();
+        links.protections.retain(|held| *held != tag);
+        links
+    }
+}
+
+impl<C: Identified> Links<C> {
+    pub(super) fn position(&self, id: &C::Id) -> Option<usize> {
+        self.conns.iter().position(|conn| conn.entry.id() == id)
+    }
+}

@@ -1,0 +1,214 @@
+//! The back end of the models: garbage dies at the earliest legal moment, and using the dead is an assertion failure.
+//!
+//! *Legal* is what `crossbeam-epoch` promises: garbage outlives every guard that was alive when it was retired.
+//! The real collector is slower to free; this one is as fast as the promise allows, so a model needs no luck to see
+//! a use after free. What died stays allocated (quarantined) until its execution ends: no address is used
+//! twice, and a late reader finds a dead entry in the registry and not somebody else's memory.
+//!
+//! The orders are those of the real collector: a SeqCst fence after a guard has registered, and one before a
+//! retirement looks at which guards are alive. Each is also a scheduling point.
+
+use std::alloc::{Layout, dealloc};
+use std::any::type_name;
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
+use std::marker::PhantomData;
+use std::mem;
+use std::ptr::NonNull;
+use std::sync::atomic::Ordering;
+
+use crate::sync::{fence, model_begin, model_end, schedule_point};
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Life {
+    Live,
+    Retired,
+    Dead,
+}
+
+struct Allocation {
+    life: Life,
+    what: &'static str,
+    /// Drops the value, when it dies.
+    bury: Option<Box<dyn FnOnce()>>,
+    /// Gives the memory back, when the execution ends.
+    release: Box<dyn FnOnce()>,
+}
+
+enum Fate {
+    Memory(usize),
+    Job(Box<dyn FnOnce()>),
+}
+
+struct Garbage {
+    waits_for: BTreeSet<u64>,
+    fate: Fate,
+}
+
+#[derive(Default)]
+struct Registry {
+    running: bool,
+    next_guard: u64,
+    guards: BTreeSet<u64>,
+    garbage: Vec<Garbage>,
+    memory: HashMap<usize, Allocation>,
+}
+
+thread_local! {
+    /// Shared by the threads of one model: loom runs them all on one OS thread. Never borrowed across a loom
+    /// operation, which may switch threads.
+    static REGISTRY: RefCell<Registry> = RefCell::default();
+}
+
+impl Registry {
+    /// Takes out what no guard holds back any more.
+    fn ripe(&mut self) -> Vec<Fate> {
+        let (ripe, held): (Vec<_>, Vec<_>) =
+            mem::take(&mut self.garbage).into_iter().partition(|garbage| garbage.waits_for.is_empty());
+        self.garbage = held;
+        ripe.into_iter().map(|garbage| garbage.fate).collect()
+    }
+
+    /// Marks what lives at `address` dead and returns how to drop it, which may use the registry again.
+    fn kill(&mut self, address: usize, expected: Life) -> Box<dyn FnOnce()> {
+        let allocation = self.memory.get_mut(&address).expect("only what `alloc` made is freed");
+        assert_eq!(allocation.life, expected, "freed twice: {}", allocation.what);
+        allocation.life = Life::Dead;
+        allocation.bury.take().expect("what dies for the first time is still to be dropped")
+    }
+}
+
+/// Runs one execution of a model: `body`, then the checks that nothing leaked and no guard is left.
+pub(crate) fn model(body: impl FnOnce()) {
+    model_begin();
+    mem::forget(REGISTRY.replace(Registry { running: true, ..Registry::default() }));
+    body();
+    let registry = REGISTRY.take();
+    assert!(registry.guards.is_empty(), "a guard outlives its model");
+    assert!(registry.garbage.is_empty(), "garbage outlives every guard");
+    for allocation in registry.memory.values() {
+        assert_eq!(allocation.life, Life::Dead, "leaked: {}", allocation.what);
+    }
+    for allocation in registry.memory.into_values() {
+        (allocation.release)();
+    }
+    model_end();
+}
+
+/// A pinned thread of a model.
+#[derive(Debug)]
+pub(crate) struct Guard {
+    id: u64,
+    not_send: PhantomData<*mut ()>,
+}
+
+pub(crate) fn pin() -> Guard {
+    let id = REGISTRY.with_borrow_mut(|registry| {
+        assert!(registry.running, "pinned outside a model");
+        registry.next_guard += 1;
+        let id = registry.next_guard;
+        registry.guards.insert(id);
+        id
+    });
+    fence(Ordering::SeqCst);
+    Guard { id, not_send: PhantomData }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        schedule_point();
+        let ripe = REGISTRY.with_borrow_mut(|registry| {
+            registry.guards.remove(&self.id);
+            for garbage in &mut registry.garbage {
+                garbage.waits_for.remove(&self.id);
+            }
+            registry.ripe()
+        });
+        run(ripe);
+    }
+}
+
+fn run(ripe: Vec<Fate>) {
+    for fate in ripe {
+        match fate {
+            Fate::Memory(address) => {
+                REGISTRY.with_borrow_mut(|registry| registry.kill(address, Life::Retired))()
+            }
+            Fate::Job(job) => job(),
+        }
+    }
+}
+
+impl Guard {
+    /// # Safety
+    /// As in the real back end.
+    pub(crate) unsafe fn retire<T: Send + 'static>(&self, pointer: *mut T) {
+        let address = pointer.addr();
+        REGISTRY.with_borrow_mut(|registry| {
+            let allocation = registry.memory.get_mut(&address).expect("only what `alloc` made is retired");
+            assert_eq!(allocation.life, Life::Live, "retired twice: {}", allocation.what);
+            allocation.life = Life::Retired;
+        });
+        self.push(Fate::Memory(address));
+    }
+
+    /// # Safety
+    /// As in the real back end.
+    pub(crate) unsafe fn defer(&self, job: impl FnOnce() + 'static) {
+        self.push(Fate::Job(Box::new(job)));
+    }
+
+    fn push(&self, fate: Fate) {
+        fence(Ordering::SeqCst);
+        REGISTRY.with_borrow_mut(|registry| {
+            let waits_for = registry.guards.clone();
+            assert!(waits_for.contains(&self.id), "the retiring guard is alive");
+            registry.garbage.push(Garbage { waits_for, fate });
+        });
+        schedule_point();
+    }
+}
+
+pub(crate) fn alloc<T: 'static>(value: T) -> NonNull<T> {
+    let pointer = NonNull::from(Box::leak(Box::new(value)));
+    // SAFETY: run once, when the value dies: nobody uses it any more, as every `deref` checks.
+    let bury: Box<dyn FnOnce()> = Box::new(move || unsafe { pointer.as_ptr().drop_in_place() });
+    // SAFETY: run once, when the execution has ended; the value was dropped, or has leaked and failed the model.
+    let release: Box<dyn FnOnce()> =
+        Box::new(move || unsafe { dealloc(pointer.as_ptr().cast(), Layout::new::<T>()) });
+    REGISTRY.with_borrow_mut(|registry| {
+        let allocation = Allocation { life: Life::Live, what: type_name::<T>(), bury: Some(bury), release };
+        let before = registry.memory.insert(pointer.as_ptr().addr(), allocation);
+        assert!(before.is_none(), "quarantined memory is not handed out again");
+    });
+    pointer
+}
+
+/// # Safety
+/// As in the real back end.
+pub(crate) unsafe fn free<T>(pointer: *mut T) {
+    REGISTRY.with_borrow_mut(|registry| registry.kill(pointer.addr(), Life::Live))();
+}
+
+/// # Safety
+/// As in the real back end; here it is checked.
+pub(crate) unsafe fn deref<'g, T>(pointer: *const T, _guard: &'g Guard) -> &'g T {
+    assert!(!pointer.is_null(), "a shared pointer that is followed is not null");
+    check(pointer);
+    // SAFETY: registered and not dead; even the dead stay allocated until the execution ends.
+    unsafe { &*pointer }
+}
+
+/// Asserts that `pointer` lives or is null.
+pub(crate) fn check<T>(pointer: *const T) {
+    if pointer.is_null() {
+        return;
+    }
+    REGISTRY.with_borrow(|registry| {
+        let allocation = registry.memory.get(&pointer.addr()).expect("a pointer to registered memory");
+        assert_ne!(allocation.life, Life::Dead, "used after free: {}", allocation.what);
+    });
+}

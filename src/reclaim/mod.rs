@@ -1,0 +1,27 @@
+//! When memory that others may still read is freed.
+//!
+//! A thread *pins* itself before it reads shared pointers and holds the [`Guard`] while it uses them. What has been
+//! made unreachable is *retired*: freed once every guard that was alive then is gone. Two back ends: `epoch`, over
+//! `crossbeam-epoch`, and for the models `checked`, in which garbage dies at the earliest legal moment and every
+//! [`deref`] asserts that its target lives.
+//!
+//! Invariant (reachability): a pointer given to [`Guard::retire`] or a job given to [`Guard::defer`] is about
+//! memory that no guard created afterwards can reach. Everything unsafe above this module leans on it.
+//!
+//! Progress: pinning and unpinning are lock-free; so is retiring, the allocator aside. A stalled guard delays frees,
+//! never operations.
+
+#[cfg(connmgr_loom)]
+mod checked;
+#[cfg(not(connmgr_loom))]
+mod epoch;
+
+#[cfg(connmgr_loom)]
+use checked as backend;
+#[cfg(not(connmgr_loom))]
+use epoch as backend;
+
+pub(crate) use backend::{Guard, alloc, check, deref, free, pin};
+
+#[cfg(connmgr_loom)]
+pub(crate) use checked::model;

@@ -1,0 +1,53 @@
+//! The one door to atomics and fences.
+//!
+//! Two back ends stand behind it: [`native`](self) is `std::sync::atomic`, and the model back end, chosen by the
+//! private `connmgr_loom` cfg, is loom's. Everything above this module is the same source under both, so what is
+//! model-checked is what is shipped.
+//!
+//! Loom does not schedule at fences, so the model back end adds an explicit scheduling point to each; without
+//! them two real faults of an early prototype were missed at every bound.
+
+#[cfg(connmgr_loom)]
+mod model;
+#[cfg(not(connmgr_loom))]
+mod native;
+
+#[cfg(connmgr_loom)]
+use model as backend;
+#[cfg(not(connmgr_loom))]
+use native as backend;
+
+pub(crate) use backend::{
+    AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, fence, null_pointers, prefetch, update_fence,
+};
+pub(crate) use std::sync::atomic::Ordering;
+
+#[cfg(connmgr_loom)]
+pub(crate) use model::{model_begin, model_end, schedule_point};
+
+/// Keeps a hot word on cache lines of its own.
+///
+/// 128 bytes: x86-64 prefetches lines in pairs, and some AArch64 cores have 128-byte lines.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct Padded<T>(pub(crate) T);
+
+/// Whether the fault of that name is to be injected: always false but in the builds that check the checkers.
+macro_rules! mutant {
+    ($name:literal) => {
+        cfg!(connmgr_mutant = $name)
+    };
+}
+
+/// An ordering that a mutant of that name weakens to `Relaxed`.
+macro_rules! ordering {
+    ($name:literal, $ordering:ident) => {
+        if cfg!(connmgr_mutant = $name) {
+            $crate::sync::Ordering::Relaxed
+        } else {
+            $crate::sync::Ordering::$ordering
+        }
+    };
+}
+
+pub(crate) use {mutant, ordering};
