@@ -13,6 +13,8 @@
 //! `u` before its fence is visible to the snapshot after its own. An update that began after the advance loads a
 //! later epoch, and the snapshot passes over what it wrote.
 
+#![forbid(unsafe_code)]
+
 use crate::sync::{AtomicU64, Ordering, Padded, fence, mutant, ordering, update_fence};
 
 /// The counter. It never wraps: 2^64 snapshots take 584 years at one a nanosecond.

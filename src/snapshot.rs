@@ -6,6 +6,8 @@
 //!
 //! Invariant: the guard is older than the epoch it reads at, so that every state and record of that epoch outlives it.
 
+#![forbid(unsafe_code)]
+
 use std::hash::{BuildHasher, Hash};
 
 use crate::index::Node;
@@ -65,15 +67,12 @@ where
 
     /// One peer of the cut.
     pub(crate) fn get(&self, key: &K) -> Option<PeerAt<'_, K, C>> {
-        let mut found = None;
-        self.table
-            .index()
-            .find(self.table.hash(key), &self.guard, |peer| {
-                peer.key() == key
-                    && peer.state.as_of(self.epoch, &self.guard).is_some_and(|state| !state.is_dead())
-            })
-            .map(|node| found = self.view(node));
-        found
+        let of_key = |peer: &Peer<K, C>| {
+            peer.key() == key
+                && peer.state.as_of(self.epoch, &self.guard).is_some_and(|state| !state.is_dead())
+        };
+        let node = self.table.index().find(self.table.hash(key), &self.guard, of_key)?;
+        self.view(node)
     }
 
     fn view<'c>(&'c self, node: &'c Node<Peer<K, C>>) -> Option<PeerAt<'c, K, C>> {

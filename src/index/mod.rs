@@ -69,7 +69,8 @@ impl<T: Send + Sync + 'static> Index<T> {
         self.0.linked.0.load(Ordering::Relaxed)
     }
 
-    /// The slots of the present table: for tests and figures.
+    /// The slots of the present table.
+    #[cfg(test)]
     pub(crate) fn capacity(&self, guard: &Guard) -> usize {
         self.0.root(guard).capacity()
     }
@@ -170,11 +171,6 @@ impl<T: Send + Sync + 'static> Index<T> {
         };
         table.walk(guard)
     }
-
-    /// Whether two are the same index.
-    pub(crate) fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
 }
 
 impl<T: Send + Sync + 'static> Shared<T> {
@@ -199,10 +195,10 @@ impl<T: Send + Sync + 'static> Shared<T> {
     /// Migrates one chunk, if a migration is under way.
     fn help(&self, guard: &Guard) {
         let table = self.root(guard);
-        if let Some(next) = table.next(guard) {
-            if table.migrate_chunk(next, |full| self.next_or_new(full, guard), guard) {
-                self.promote(table, next, guard);
-            }
+        if let Some(next) = table.next(guard)
+            && table.migrate_chunk(next, |full| self.next_or_new(full, guard), guard)
+        {
+            self.promote(table, next, guard);
         }
     }
 

@@ -13,6 +13,8 @@
 //! faster, once more. A failed try means that another thread succeeded: lock-free. The hot path, setting a tag that
 //! exists, allocates nothing and swaps one word.
 
+#![forbid(unsafe_code)]
+
 mod record;
 mod removal;
 
@@ -364,13 +366,6 @@ where
             self.index.remove(node, guard);
         }
         replaced
-    }
-}
-
-impl<K: Send + Sync + 'static, C: Send + Sync + 'static, S> PeerTable<K, C, S> {
-    /// Whether two are the same table.
-    pub(crate) fn is(&self, other: &Self) -> bool {
-        self.index.is(&other.index)
     }
 }
 

@@ -195,7 +195,7 @@ pub(crate) unsafe fn free<T>(pointer: *mut T) {
 
 /// # Safety
 /// As in the real back end; here it is checked.
-pub(crate) unsafe fn deref<'g, T>(pointer: *const T, _guard: &'g Guard) -> &'g T {
+pub(crate) unsafe fn deref<T>(pointer: *const T, _guard: &Guard) -> &T {
     assert!(!pointer.is_null(), "a shared pointer that is followed is not null");
     check(pointer);
     // SAFETY: registered and not dead; even the dead stay allocated until the execution ends.

@@ -53,10 +53,10 @@ pub(crate) unsafe fn free<T>(pointer: *mut T) {
 /// Reads through a shared pointer.
 ///
 /// # Safety
-/// 1. `pointer` was reachable at some time since `guard` was created, or is kept alive by other means while `'g` lasts.
+/// 1. `pointer` was reachable at some time since `guard` was created, or is kept alive by other means while the result is used.
 /// 2. Nobody holds a mutable reference to the target.
 #[inline(always)]
-pub(crate) unsafe fn deref<'g, T>(pointer: *const T, _guard: &'g Guard) -> &'g T {
+pub(crate) unsafe fn deref<T>(pointer: *const T, _guard: &Guard) -> &T {
     // SAFETY: (1) with the reachability invariant of the parent module, (2).
     unsafe { &*pointer }
 }

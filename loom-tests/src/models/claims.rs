@@ -160,3 +160,17 @@ fn a_temporary_record_that_connects_does_not_expire() {
         assert_eq!((t.connections(), t.len()), (1, 1), "one record, one connection");
     });
 }
+
+/// A claim of a peer that was seen first too recently. Fails without the re-check.
+#[test]
+fn a_claim_does_not_take_a_peer_in_its_grace() {
+    explore("a_claim_does_not_take_a_peer_in_its_grace", 3, 5, || {
+        let t = Arc::new(table());
+        t.connect(&1, &Arc::new(super::Link(1)), 7);
+        let other = Arc::clone(&t);
+        together([Box::new(move || assert_eq!(trim(&other), 0, "first seen at 7, not by 0"))], || {
+            t.add(1, TAG, -1);
+        });
+        assert_eq!(t.closing(), 0, "nothing was claimed");
+    });
+}

@@ -58,7 +58,7 @@ fn a_cut_holds_what_its_writer_did_before_under_one_pin() {
 /// A third party raises peer 2 only if it has seen peer 1 raised. Fails if a snapshot holds the second update without the first.
 #[test]
 fn a_cut_holds_what_another_writer_was_seen_to_do() {
-    explore("a_cut_holds_what_another_writer_was_seen_to_do", 2, 200, || {
+    explore("a_cut_holds_what_another_writer_was_seen_to_do", 3, 200, || {
         let t = two_peers();
         let (a, b) = (Arc::clone(&t), Arc::clone(&t));
         together(
@@ -84,7 +84,7 @@ fn a_cut_holds_what_another_writer_was_seen_to_do() {
 /// The closure of an upsert of peer 2 reads peer 1 and stores what it saw. Fails if the epoch is loaded before the closure.
 #[test]
 fn a_cut_holds_what_a_closure_saw() {
-    explore("a_cut_holds_what_a_closure_saw", 2, 200, || {
+    explore("a_cut_holds_what_a_closure_saw", 3, 200, || {
         let t = two_peers();
         let (a, b) = (Arc::clone(&t), Arc::clone(&t));
         together(
@@ -135,7 +135,7 @@ fn a_cut_holds_the_past_and_none_of_the_future() {
 /// Two snapshots, one begun after an update returned. Fails if a chain skips the state that the older one needs.
 #[test]
 fn two_cuts_each_hold_their_own_past() {
-    explore("two_cuts_each_hold_their_own_past", 2, 100, || {
+    explore("two_cuts_each_hold_their_own_past", 3, 100, || {
         let t = Arc::new(table());
         t.add(1, TAG, 1);
         let other = Arc::clone(&t);

@@ -143,7 +143,7 @@ fn a_removed_entry_does_not_come_back_by_growth() {
 /// A peer leaves and returns while a snapshot walks. Fails if the walk sees two records of it, or loses its neighbour.
 #[test]
 fn a_walk_during_unlink_and_reinsert_sees_each_peer_once() {
-    explore("a_walk_during_unlink_and_reinsert_sees_each_peer_once", 2, 200, || {
+    explore("a_walk_during_unlink_and_reinsert_sees_each_peer_once", 3, 200, || {
         let t = Arc::new(table());
         t.link(1, 1);
         t.link(2, 1);

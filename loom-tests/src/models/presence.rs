@@ -30,7 +30,7 @@ fn an_upsert_beside_the_last_disconnect_is_kept_or_cleared() {
 /// connection is lost.
 #[test]
 fn a_peer_that_returns_while_it_leaves_is_there() {
-    explore("a_peer_that_returns_while_it_leaves_is_there", 2, 200, || {
+    explore("a_peer_that_returns_while_it_leaves_is_there", 3, 200, || {
         let t = Arc::new(table());
         t.link(1, 1);
         let (a, b) = (Arc::clone(&t), Arc::clone(&t));

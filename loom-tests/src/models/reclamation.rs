@@ -38,7 +38,7 @@ fn a_pinned_reader_keeps_what_it_reads() {
 /// A snapshot holds states of its epoch while writers replace them twice over and another snapshot comes in between.
 #[test]
 fn a_held_snapshot_keeps_its_states() {
-    explore("a_held_snapshot_keeps_its_states", 2, 100, || {
+    explore("a_held_snapshot_keeps_its_states", 3, 100, || {
         let t = Arc::new(table());
         t.add(1, TAG, 1);
         let (a, b) = (Arc::clone(&t), Arc::clone(&t));

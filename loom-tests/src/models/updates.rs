@@ -68,7 +68,7 @@ fn an_upsert_is_not_lost_to_a_new_tag() {
 /// Two tags, a thread on each, and a third that connects and so replaces the state twice. Fails if one cell is left unfrozen.
 #[test]
 fn upserts_of_two_tags_are_not_lost_to_a_connect() {
-    explore("upserts_of_two_tags_are_not_lost_to_a_connect", 2, 200, || {
+    explore("upserts_of_two_tags_are_not_lost_to_a_connect", 3, 200, || {
         let t = Arc::new(table());
         t.link(1, 1);
         t.add(1, TAG, 1);

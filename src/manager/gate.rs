@@ -1,0 +1,90 @@
+//! One trim at a time: who comes during a trim waits for it and shares its report.
+
+#![expect(
+    clippy::disallowed_types,
+    reason = "trims wait for each other; no table operation waits for a trim"
+)]
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
+
+use crate::report::TrimReport;
+
+#[derive(Debug)]
+pub(super) struct TrimGate<P> {
+    state: Mutex<State<P>>,
+    ended: Condvar,
+}
+
+#[derive(Debug)]
+struct State<P> {
+    running: Option<ThreadId>,
+    /// Trims ended so far.
+    count: u64,
+    /// What the last one reported, unless it panicked.
+    last: Option<Arc<TrimReport<P>>>,
+}
+
+/// How a trim is entered.
+pub(super) enum Turn<'a, P> {
+    /// It is ours to run.
+    Ours(Lead<'a, P>),
+    /// Another thread ran it.
+    Theirs(Arc<TrimReport<P>>),
+    /// This very thread is running one.
+    Reentrant,
+}
+
+/// The turn to trim; given up when dropped.
+pub(super) struct Lead<'a, P> {
+    gate: &'a TrimGate<P>,
+    report: Option<Arc<TrimReport<P>>>,
+}
+
+impl<P> TrimGate<P> {
+    pub(super) fn new() -> Self {
+        Self { state: Mutex::new(State { running: None, count: 0, last: None }), ended: Condvar::new() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<P>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for the turn to trim or, with `join`, for the report of a trim that is running.
+    pub(super) fn enter(&self, join: bool) -> Turn<'_, P> {
+        let me = thread::current().id();
+        let mut state = self.state();
+        while let Some(running) = state.running {
+            if running == me {
+                return Turn::Reentrant;
+            }
+            let count = state.count;
+            state = self
+                .ended
+                .wait_while(state, |state| state.count == count)
+                .unwrap_or_else(PoisonError::into_inner);
+            if let (true, Some(report)) = (join, &state.last) {
+                return Turn::Theirs(Arc::clone(report));
+            }
+        }
+        state.running = Some(me);
+        Turn::Ours(Lead { gate: self, report: None })
+    }
+}
+
+impl<P> Lead<'_, P> {
+    /// Ends the trim with its report.
+    pub(super) fn finish(mut self, report: &Arc<TrimReport<P>>) {
+        self.report = Some(Arc::clone(report));
+    }
+}
+
+impl<P> Drop for Lead<'_, P> {
+    fn drop(&mut self) {
+        let mut state = self.gate.state();
+        state.running = None;
+        state.count += 1;
+        state.last = self.report.take();
+        self.gate.ended.notify_all();
+    }
+}

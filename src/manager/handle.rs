@@ -1,0 +1,134 @@
+//! Handles to one peer, for whoever updates it again and again.
+
+use std::borrow::Borrow;
+use std::cell::Cell;
+use std::fmt;
+use std::hash::Hash;
+use std::sync::Arc;
+
+use super::BasicConnManager;
+use crate::connection::{Connection, Entry};
+use crate::index::Held;
+use crate::interface::{Protection, TagInfo};
+use crate::names::AsTag;
+use crate::peer::Peer;
+
+/// A handle to one peer of a borrowed manager: see [`BasicConnManager::peer`].
+///
+/// It keeps the peer's record in memory and holds no pin, creates nothing until its first write, and looks the peer up again
+/// when its record has been removed. Each thread has handles of its own: clone it.
+pub type PeerHandle<'m, P, C> = Handle<&'m BasicConnManager<P, C>, P, C>;
+
+/// A handle to one peer of a shared manager, which it keeps alive: see [`BasicConnManager::peer_owned`].
+pub type OwnedPeerHandle<P, C> = Handle<Arc<BasicConnManager<P, C>>, P, C>;
+
+/// A peer's record, kept.
+type Record<P, C> = Held<Peer<P, Entry<C>>>;
+
+/// A handle to one peer, by way of `M`, a reference to its manager.
+pub struct Handle<M, P: Send + Sync + 'static, C: Connection> {
+    // The record goes before the manager that owns it.
+    record: Cell<Option<Record<P, C>>>,
+    peer: P,
+    manager: M,
+}
+
+impl<M, P, C> Handle<M, P, C>
+where
+    M: Borrow<BasicConnManager<P, C>>,
+    P: Eq + Hash + Clone + Send + Sync + 'static,
+    C: Connection,
+{
+    pub(super) fn new(manager: M, peer: P) -> Self {
+        Self { record: Cell::new(None), peer, manager }
+    }
+
+    /// The peer.
+    #[must_use]
+    pub fn peer(&self) -> &P {
+        &self.peer
+    }
+
+    fn manager(&self) -> &BasicConnManager<P, C> {
+        self.manager.borrow()
+    }
+
+    /// As [`BasicConnManager::tag_peer`].
+    #[inline]
+    pub fn tag_peer(&self, tag: impl AsTag, value: i64) {
+        self.upsert_tag(tag, |_| value);
+    }
+
+    /// As [`BasicConnManager::untag_peer`].
+    pub fn untag_peer(&self, tag: impl AsTag) {
+        self.manager().untag_peer(&self.peer, tag);
+    }
+
+    /// As [`BasicConnManager::upsert_tag`], without the look-up of the peer while its record lives.
+    #[inline]
+    pub fn upsert_tag(&self, tag: impl AsTag, mut upsert: impl FnMut(i64) -> i64) -> i64 {
+        let inner = &self.manager().inner;
+        let tag = inner.names.intern(&tag);
+        // The closure may use this very handle: then it finds it taken, and goes by the peer's id.
+        let record = self.record.take();
+        if let Some(held) = record
+            && let Some(value) = inner.table.update_held(&held, tag, || inner.limits.now(), &mut upsert)
+        {
+            self.record.set(Some(held));
+            return value;
+        }
+        let value = inner.table.update(&self.peer, tag, || inner.limits.now(), upsert);
+        self.record.set(inner.table.hold(&self.peer));
+        value
+    }
+
+    /// As [`BasicConnManager::tag_value`], without the look-up of the peer while its record lives.
+    #[must_use]
+    #[inline]
+    pub fn tag_value(&self, tag: impl AsTag) -> Option<i64> {
+        let inner = &self.manager().inner;
+        let tag = inner.names.known(&tag)?;
+        if let Some(held) = self.record.take()
+            && let Some(value) = inner.table.tag_value_held(&held, tag)
+        {
+            self.record.set(Some(held));
+            return value;
+        }
+        self.record.set(inner.table.hold(&self.peer));
+        inner.table.tag_value(&self.peer, tag)
+    }
+
+    /// As [`BasicConnManager::tag_info`].
+    #[must_use]
+    pub fn tag_info(&self) -> Option<TagInfo> {
+        self.manager().tag_info(&self.peer)
+    }
+
+    /// As [`BasicConnManager::protect`].
+    pub fn protect(&self, tag: impl AsTag) -> Protection {
+        self.manager().protect(&self.peer, tag)
+    }
+
+    /// As [`BasicConnManager::unprotect`].
+    pub fn unprotect(&self, tag: impl AsTag) -> bool {
+        self.manager().unprotect(&self.peer, tag)
+    }
+
+    /// As [`BasicConnManager::is_protected`].
+    #[must_use]
+    pub fn is_protected(&self, tag: Option<&str>) -> bool {
+        self.manager().is_protected(&self.peer, tag)
+    }
+}
+
+impl<M: Clone, P: Clone + Send + Sync + 'static, C: Connection> Clone for Handle<M, P, C> {
+    fn clone(&self) -> Self {
+        Self { record: Cell::new(None), peer: self.peer.clone(), manager: self.manager.clone() }
+    }
+}
+
+impl<M, P: fmt::Debug + Send + Sync + 'static, C: Connection> fmt::Debug for Handle<M, P, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PeerHandle").field("peer", &self.peer).finish_non_exhaustive()
+    }
+}

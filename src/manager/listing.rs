@@ -1,0 +1,124 @@
+//! A snapshot as programs see it: every peer with its tags, connections and protections.
+
+use std::fmt;
+use std::hash::Hash;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use ahash::RandomState;
+
+use super::BasicConnManager;
+use crate::connection::{ConnInfo, Connection, Entry};
+use crate::snapshot::{Cut, PeerAt};
+
+/// A consistent cut of a manager's peers: see [`BasicConnManager::snapshot`].
+///
+/// # Examples
+///
+/// ```
+/// # use connmgr::{BasicConnManager, testing::Loopback};
+/// # let manager = BasicConnManager::<u64, Loopback>::builder().background(false).build().unwrap();
+/// manager.tag_peer(&1, "score", 3);
+/// let snapshot = manager.snapshot();
+/// manager.tag_peer(&1, "score", 4);
+/// assert_eq!(snapshot.get(&1).unwrap().value(), 3);
+/// ```
+#[must_use = "a snapshot that is not read holds memory back for nothing"]
+pub struct Snapshot<'m, P: Send + Sync + 'static, C: Connection> {
+    manager: &'m BasicConnManager<P, C>,
+    cut: Cut<'m, P, Entry<C>, RandomState>,
+}
+
+impl<'m, P, C> Snapshot<'m, P, C>
+where
+    P: Eq + Hash + Clone + Send + Sync + 'static,
+    C: Connection,
+{
+    pub(super) fn new(manager: &'m BasicConnManager<P, C>) -> Self {
+        Self { manager, cut: Cut::take(&manager.inner.table) }
+    }
+
+    /// Every peer, each once, in no order; those included that are only protected.
+    pub fn iter(&self) -> impl Iterator<Item = PeerView<'_, P, C>> {
+        self.cut.iter().map(|at| PeerView { manager: self.manager, at })
+    }
+
+    /// One peer.
+    #[must_use]
+    pub fn get(&self, peer: &P) -> Option<PeerView<'_, P, C>> {
+        self.cut.get(peer).map(|at| PeerView { manager: self.manager, at })
+    }
+}
+
+impl<P: Send + Sync + 'static, C: Connection> fmt::Debug for Snapshot<'_, P, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshot").finish_non_exhaustive()
+    }
+}
+
+/// A peer in a [`Snapshot`].
+pub struct PeerView<'s, P: Send + Sync + 'static, C: Connection> {
+    manager: &'s BasicConnManager<P, C>,
+    at: PeerAt<'s, P, Entry<C>>,
+}
+
+impl<'s, P, C> PeerView<'s, P, C>
+where
+    P: Eq + Hash + Clone + Send + Sync + 'static,
+    C: Connection,
+{
+    /// The peer.
+    #[must_use]
+    pub fn peer(&self) -> &'s P {
+        self.at.node.key()
+    }
+
+    /// The sum of its tags, clamped to an `i64`.
+    #[must_use]
+    pub fn value(&self) -> i64 {
+        self.at.state.total()
+    }
+
+    /// Its tags by name.
+    pub fn tags(&self) -> impl Iterator<Item = (Arc<str>, i64)> + use<'s, P, C> {
+        let names = &self.manager.inner.names;
+        self.at.state.tags().map(|(tag, value)| (names.name(tag), value))
+    }
+
+    /// The names under which it is protected.
+    pub fn protections(&self) -> impl Iterator<Item = Arc<str>> + use<'s, P, C> {
+        let names = &self.manager.inner.names;
+        self.at.links.protections.iter().map(|&tag| names.name(tag))
+    }
+
+    /// Whether it is protected under any name.
+    #[must_use]
+    pub fn is_protected(&self) -> bool {
+        self.at.links.is_protected()
+    }
+
+    /// How many connections it has, those being closed included.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.at.links.conns.len()
+    }
+
+    /// Its connections. Asks each for its address and streams.
+    pub fn conns(&self) -> impl Iterator<Item = ConnInfo> + use<'s, P, C> {
+        let limits = &self.manager.inner.limits;
+        self.at.links.conns.iter().map(|conn| conn.entry.info(limits.time_of_day(conn.opened), conn.closing))
+    }
+
+    /// When it was first seen: see [`TagInfo::first_seen`](crate::TagInfo::first_seen). Of a peer that is only protected,
+    /// when it was protected or lost its last connection.
+    #[must_use]
+    pub fn first_seen(&self) -> SystemTime {
+        self.manager.inner.limits.time_of_day(self.at.links.first_seen)
+    }
+}
+
+impl<P: fmt::Debug + Send + Sync + 'static, C: Connection> fmt::Debug for PeerView<'_, P, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PeerView").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,161 @@
+//! What a trim did, or would do, and why.
+
+#![forbid(unsafe_code)]
+
+use std::time::Duration;
+
+use crate::connection::CloseReason;
+
+/// What set off a trim.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum TrimTrigger {
+    /// A call.
+    Explicit,
+    /// The background thread, at the high watermark.
+    Background,
+    /// [`force_trim`](crate::BasicConnManager::force_trim).
+    Emergency,
+}
+
+/// How a trim ended.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum TrimOutcome {
+    /// A watermark is zero: trimming is disabled.
+    Disabled,
+    /// No more connections are open than the low watermark.
+    NothingToDo,
+    /// The policy asked for nothing: too many connections are protected or in their grace period.
+    TooFewCandidates,
+    /// As many connections as the policy asked for were closed or found gone.
+    Reached,
+    /// There were not enough candidates, or too many were spared.
+    Short,
+    /// The token was cancelled between two claims.
+    Cancelled,
+    /// A trim is running on this very thread: the call came from one of its callbacks, and did nothing.
+    Reentrant,
+}
+
+/// Why a chosen peer was not closed after all.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum SpareReason {
+    /// It was protected meanwhile.
+    Protected,
+    /// Its value was raised above the cut-off meanwhile.
+    ValueRaised,
+    /// It was seen first anew meanwhile, and is in its grace period.
+    InGrace,
+}
+
+/// A peer that was closed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ClosedPeer<P> {
+    /// The peer.
+    pub peer: P,
+    /// Its value at the claim: never above the cut-off.
+    pub value: i64,
+    /// How many of its connections were closed.
+    pub connections: usize,
+    /// Why.
+    pub reason: CloseReason,
+    /// Whether it was protected: only [`force_trim`](crate::BasicConnManager::force_trim) closes such, and only if it must.
+    pub protected: bool,
+}
+
+/// A peer that was chosen and not closed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SparedPeer<P> {
+    /// The peer.
+    pub peer: P,
+    /// Its value in the snapshot.
+    pub value: i64,
+    /// Why it was spared.
+    pub reason: SpareReason,
+}
+
+/// What a trim did.
+#[must_use = "a trim that falls short says so here and nowhere else"]
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct TrimReport<P> {
+    /// What set it off.
+    pub trigger: TrimTrigger,
+    /// How it ended.
+    pub outcome: TrimOutcome,
+    /// Whether this is the report of a trim that was running already, which the call waited for.
+    pub joined: bool,
+    /// The peers it closed, in the order they were claimed: lowest rank first.
+    pub closed: Vec<ClosedPeer<P>>,
+    /// The connections it closed.
+    pub closed_connections: usize,
+    /// The peers it chose and spared.
+    pub spared: Vec<SparedPeer<P>>,
+    /// Open connections of peers that could be chosen.
+    pub candidates: usize,
+    /// Connections that the policy wanted closed.
+    pub target: usize,
+    /// Chosen connections that were found gone, which counts towards the target.
+    pub gone: usize,
+    /// The highest value, in the snapshot, of the peers it chose: none worth more was closed.
+    pub cutoff: Option<i64>,
+    /// The lowest value, in the snapshot, of the candidates it never chose.
+    pub lowest_kept: Option<i64>,
+    /// Temporary records removed because their grace was over.
+    pub expired: usize,
+    /// Close callbacks that panicked.
+    pub callback_panics: usize,
+    /// The time it took by the manager's clock, callbacks included.
+    pub elapsed: Duration,
+}
+
+impl<P> TrimReport<P> {
+    pub(crate) fn new(trigger: TrimTrigger, outcome: TrimOutcome) -> Self {
+        Self {
+            trigger,
+            outcome,
+            joined: false,
+            closed: Vec::new(),
+            closed_connections: 0,
+            spared: Vec::new(),
+            candidates: 0,
+            target: 0,
+            gone: 0,
+            cutoff: None,
+            lowest_kept: None,
+            expired: 0,
+            callback_panics: 0,
+            elapsed: Duration::ZERO,
+        }
+    }
+}
+
+/// A peer that a trim would close.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PlannedPeer<P> {
+    /// The peer.
+    pub peer: P,
+    /// Its value.
+    pub value: i64,
+    /// Its open connections.
+    pub connections: usize,
+}
+
+/// What [`trim_open_conns`](crate::BasicConnManager::trim_open_conns) would do now.
+#[must_use = "a plan changes nothing by itself"]
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct TrimPlan<P> {
+    /// How the trim would end, if nothing changed meanwhile.
+    pub outcome: TrimOutcome,
+    /// Whom it would close, first to go first.
+    pub victims: Vec<PlannedPeer<P>>,
+    /// Open connections of peers that could be chosen.
+    pub candidates: usize,
+    /// Connections that the policy wants closed.
+    pub target: usize,
+    /// The highest value among the victims.
+    pub cutoff: Option<i64>,
+}
