@@ -32,6 +32,8 @@
 
 mod node;
 mod table;
+#[cfg(all(test, not(connmgr_loom)))]
+mod tests;
 
 use std::sync::{Arc, Weak};
 

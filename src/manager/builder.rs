@@ -160,7 +160,8 @@ where
         Self { background, ..self }
     }
 
-    /// Calls `heard` after every trim that ran, on the thread that trimmed, with nothing held but the turn to trim.
+    /// Calls `heard` after every trim that ran, on the thread that trimmed: after the last
+    /// [`close`](Connection::close) of that trim and before the next trim begins, with nothing held but the turn to trim.
     pub fn on_trim(self, heard: impl Fn(&TrimReport<P>) + Send + Sync + 'static) -> Self {
         Self { on_trim: Some(Box::new(heard)), ..self }
     }

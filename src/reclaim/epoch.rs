@@ -64,3 +64,9 @@ pub(crate) unsafe fn deref<T>(pointer: *const T, _guard: &Guard) -> &T {
 /// In a model, asserts that `pointer` lives or is null.
 #[inline(always)]
 pub(crate) fn check<T>(_pointer: *const T) {}
+
+/// Hands this thread's garbage to all, and collects some.
+#[cfg(test)]
+pub(crate) fn flush(guard: &Guard) {
+    guard.0.flush();
+}

@@ -25,3 +25,6 @@ pub(crate) use backend::{Guard, alloc, check, deref, free, pin};
 
 #[cfg(connmgr_loom)]
 pub(crate) use checked::model;
+
+#[cfg(all(test, not(connmgr_loom)))]
+pub(crate) use epoch::flush;

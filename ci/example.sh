@@ -1,0 +1,5 @@
+#!/usr/bin/env bash
+# The README's main job with a small setting: a real swarm kept within its limits.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+cargo run --release --example swarm -- --peers 25 --low 8 --high 16 --seconds 8

@@ -1,0 +1,104 @@
+use std::collections::HashSet;
+use std::thread;
+
+use super::*;
+
+fn put(index: &Index<u64>, hash: u64, id: u64) -> bool {
+    let guard = reclaim::pin();
+    index.find_or_insert(hash, &guard, |entry| *entry == id, || id, |_| {}).1
+}
+
+fn has(index: &Index<u64>, hash: u64, id: u64) -> bool {
+    index.find(hash, &reclaim::pin(), |entry| *entry == id).is_some()
+}
+
+fn take(index: &Index<u64>, hash: u64, id: u64) {
+    let guard = reclaim::pin();
+    let node = index.find(hash, &guard, |entry| *entry == id).expect("there");
+    index.remove(node, &guard);
+}
+
+/// Lets deferred unlinking happen: each pin may collect some.
+fn settle(index: &Index<u64>, expected: usize) {
+    for _ in 0..1_000_000 {
+        if index.len() == expected {
+            return;
+        }
+        reclaim::flush(&reclaim::pin());
+    }
+    panic!("{} entries are left, {expected} expected", index.len());
+}
+
+/// Spreads ids over the table, or over four homes only.
+fn hash(id: u64, homes: u64) -> u64 {
+    (id % homes).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+#[test]
+fn a_table_grows_with_what_it_holds_and_shrinks_when_that_leaves() {
+    let index = Index::with_capacity(0);
+    for id in 0..20_000 {
+        assert!(put(&index, hash(id, u64::MAX), id), "new");
+    }
+    for id in 0..20_000 {
+        assert!(has(&index, hash(id, u64::MAX), id), "nobody is lost in growth");
+    }
+    let full = index.capacity(&reclaim::pin());
+    assert!((40_000..=320_000).contains(&full), "two to sixteen slots an entry: {full}");
+    for id in 0..20_000 {
+        take(&index, hash(id, u64::MAX), id);
+    }
+    settle(&index, 0);
+    // A walk finishes what migration is left.
+    assert_eq!(index.walk(&reclaim::pin()).count(), 0, "all are gone");
+    let empty = index.capacity(&reclaim::pin());
+    assert!(empty <= 1024, "a table shrinks with what it holds: {empty} slots for nothing");
+}
+
+/// Addresses are used again soon by the allocator, and a removed slot keeps its address until the next migration: it must
+/// not be taken for the new entry's. (Marking such a slot once left the new entry linked for ever.)
+#[test]
+fn a_removed_slot_is_not_taken_for_a_new_entry_at_its_address() {
+    let index = Index::with_capacity(0);
+    for round in 0..20_000 {
+        assert!(put(&index, hash(round, 4), round), "new");
+        take(&index, hash(round, 4), round);
+        reclaim::flush(&reclaim::pin());
+        if round % 64 == 0 {
+            settle(&index, 0);
+            assert_eq!(index.walk(&reclaim::pin()).count(), 0, "removed for good");
+        }
+    }
+    settle(&index, 0);
+    assert!(index.capacity(&reclaim::pin()) <= 1024, "ids that come and go for ever do not grow the table");
+}
+
+#[test]
+fn threads_that_insert_and_remove_the_same_ids_agree() {
+    const IDS: u64 = 512;
+    const ROUNDS: u64 = 60;
+    let index = Index::with_capacity(0);
+    for round in 0..ROUNDS {
+        let made: usize = thread::scope(|scope| {
+            let workers: Vec<_> = (0..4)
+                .map(|_| scope.spawn(|| (0..IDS).filter(|id| put(&index, hash(*id, 64), *id)).count()))
+                .collect();
+            workers.into_iter().map(|worker| worker.join().expect("no panic")).sum()
+        });
+        assert_eq!(made, IDS as usize, "each id is inserted by exactly one thread, round {round}");
+        let guard = reclaim::pin();
+        let seen: Vec<u64> = index.walk(&guard).map(|node| **node).collect();
+        let distinct: HashSet<u64> = seen.iter().copied().collect();
+        assert_eq!((seen.len(), distinct.len()), (IDS as usize, IDS as usize), "each once, round {round}");
+        drop(guard);
+        thread::scope(|scope| {
+            for worker in 0..4 {
+                let index = &index;
+                scope.spawn(move || {
+                    (0..IDS).filter(|id| id % 4 == worker).for_each(|id| take(index, hash(id, 64), id));
+                });
+            }
+        });
+        settle(&index, 0);
+    }
+}
