@@ -78,6 +78,10 @@
 //! holds a snapshot for ever, holds memory back for ever.
 #![deny(unsafe_code)]
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod connection;
 mod epoch;
 #[allow(unsafe_code)]

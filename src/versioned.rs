@@ -304,13 +304,8 @@ impl<L: Send + Sync + 'static> Versioned<L> {
         guard: &Guard,
     ) -> Result<(), Refused> {
         debug_assert!(!state.is_dead(), "nothing replaces a dead state");
-        let early = if mutant!("stamped-before-freeze") { epoch.stamp() } else { 0 };
         let cells = Self::frozen_copy(state, tags)?;
-        let stamp = match () {
-            () if mutant!("stamped-before-freeze") => early,
-            () if mutant!("stamp-not-renewed") => state.epoch,
-            () => epoch.stamp(),
-        };
+        let stamp = if mutant!("stamp-not-renewed") { state.epoch } else { epoch.stamp() };
         let keeps_links = matches!(links, LinkEdit::Keep);
         let successor = reclaim::alloc(State {
             epoch: stamp,

@@ -54,7 +54,7 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Option<Options>, St
             // Cargo says so to every benchmark.
             "--bench" => {}
             "--json" => options.json = true,
-            "--quick" => options.effort = Effort { rounds: 9, slot: Duration::from_millis(20) },
+            "--quick" => options.effort = Effort { rounds: 17, slot: Duration::from_millis(20) },
             "--workload" => {
                 let name = value()?;
                 let known = Workload::ALL.into_iter().find(|workload| workload.name() == name);

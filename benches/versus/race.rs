@@ -197,6 +197,7 @@ pub fn race(
             ratio: median(&ratios),
             min_ns: least(times),
             min_ratio: least(&ratios),
+            best_ratio: least(times) / least(&base),
             rounds: effort.rounds,
             ops: ops * threads,
         }

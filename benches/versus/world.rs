@@ -35,12 +35,14 @@ impl PeerId {
         Self { code: 0, size: 36, digest }
     }
 
+    #[inline]
     fn digest(&self) -> &[u8] {
         &self.digest[..usize::from(self.size)]
     }
 }
 
 impl PartialEq for PeerId {
+    #[inline]
     fn eq(&self, other: &Self) -> bool {
         self.code == other.code && self.digest() == other.digest()
     }
@@ -49,6 +51,7 @@ impl PartialEq for PeerId {
 impl Eq for PeerId {}
 
 impl Hash for PeerId {
+    #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.code.hash(state);
         self.digest().hash(state);

@@ -26,9 +26,8 @@ use libp2p::{
     core::{ConnectedPoint, Endpoint, transport::PortUse},
     futures::task::AtomicWaker,
     swarm::{
-        CloseConnection, ConnectionClosed, ConnectionDenied, ConnectionId, FromSwarm,
-        NetworkBehaviour, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
-        behaviour::ConnectionEstablished, dummy,
+        CloseConnection, ConnectionClosed, ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour,
+        THandler, THandlerInEvent, THandlerOutEvent, ToSwarm, behaviour::ConnectionEstablished, dummy,
     },
 };
 
@@ -92,12 +91,7 @@ impl Connection for HubConn {
             self.queue.repeated.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        self.queue.push(Request {
-            peer: self.peer,
-            connection: self.id,
-            reason,
-            asked: Instant::now(),
-        });
+        self.queue.push(Request { peer: self.peer, connection: self.id, reason, asked: Instant::now() });
     }
 }
 
@@ -148,12 +142,7 @@ pub(crate) struct Behaviour {
 
 impl Behaviour {
     pub(crate) fn new(manager: Arc<Manager>) -> Self {
-        Self {
-            manager,
-            queue: Arc::default(),
-            event: None,
-            closes_this_turn: 0,
-        }
+        Self { manager, queue: Arc::default(), event: None, closes_this_turn: 0 }
     }
 
     /// Whether every close the manager asked for has been handed to the swarm.
@@ -171,11 +160,7 @@ impl Behaviour {
             peer,
             id,
             remote: endpoint.get_remote_address().clone(),
-            direction: if endpoint.is_dialer() {
-                Direction::Outbound
-            } else {
-                Direction::Inbound
-            },
+            direction: if endpoint.is_dialer() { Direction::Outbound } else { Direction::Inbound },
             asked: AtomicBool::new(false),
             queue: Arc::clone(&self.queue),
         }
@@ -217,32 +202,20 @@ impl NetworkBehaviour for Behaviour {
                 connection_id,
                 endpoint,
                 ..
-            }) => self
-                .manager
-                .connected(&peer_id, self.connection(peer_id, connection_id, endpoint)),
-            FromSwarm::ConnectionClosed(ConnectionClosed {
-                peer_id,
-                connection_id,
-                ..
-            }) => self.manager.disconnected(&peer_id, &connection_id),
+            }) => self.manager.connected(&peer_id, self.connection(peer_id, connection_id, endpoint)),
+            FromSwarm::ConnectionClosed(ConnectionClosed { peer_id, connection_id, .. }) => {
+                self.manager.disconnected(&peer_id, &connection_id)
+            }
             _ => {}
         }
     }
 
-    fn on_connection_handler_event(
-        &mut self,
-        _: PeerId,
-        _: ConnectionId,
-        event: THandlerOutEvent<Self>,
-    ) {
+    fn on_connection_handler_event(&mut self, _: PeerId, _: ConnectionId, event: THandlerOutEvent<Self>) {
         let never: Infallible = event;
         match never {}
     }
 
-    fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
         if let Some(event) = self.event.take() {
             return Poll::Ready(ToSwarm::GenerateEvent(event));
         }

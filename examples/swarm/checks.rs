@@ -95,35 +95,27 @@ impl fmt::Display for Failure {
             Self::ProtectedClosed(count) => {
                 write!(f, "{count} connections of protected peers closed by a trim")
             }
-            Self::CountsDiffer {
-                manager,
-                swarm,
-                ledger,
-            } => write!(
-                f,
-                "the manager counts {manager} connections, the swarm {swarm}, its events {ledger}"
-            ),
+            Self::CountsDiffer { manager, swarm, ledger } => {
+                write!(f, "the manager counts {manager} connections, the swarm {swarm}, its events {ledger}")
+            }
             Self::StillAboveHigh { open, high } => {
                 write!(f, "{open} connections open at the end, above high {high}")
             }
             Self::LeftTooMany { trim, left, low } => {
                 write!(f, "trim {trim} left {left} candidates, more than low {low}")
             }
-            Self::NeverDownToLow { best, low } => write!(
-                f,
-                "no trim left {low} candidates or fewer, the best left {best}"
-            ),
+            Self::NeverDownToLow { best, low } => {
+                write!(f, "no trim left {low} candidates or fewer, the best left {best}")
+            }
             Self::StillClosing(count) => {
                 write!(f, "{count} connections asked to close are still open")
             }
-            Self::WrongOrder { trim, cut, kept } => write!(
-                f,
-                "trim {trim} cut a peer of value {cut} and kept a candidate of value {kept}"
-            ),
-            Self::AboveCutoff { trim, cut, cutoff } => write!(
-                f,
-                "trim {trim} cut a peer of value {cut}, above its cut-off {cutoff}"
-            ),
+            Self::WrongOrder { trim, cut, kept } => {
+                write!(f, "trim {trim} cut a peer of value {cut} and kept a candidate of value {kept}")
+            }
+            Self::AboveCutoff { trim, cut, cutoff } => {
+                write!(f, "trim {trim} cut a peer of value {cut}, above its cut-off {cutoff}")
+            }
             Self::WrongStanding { trim, cut, kept } => write!(
                 f,
                 "trim {trim} cut {} of standing {} and kept candidate {} of standing {}",
@@ -150,9 +142,7 @@ pub(crate) fn verify(evidence: &Evidence<'_>) -> Vec<Failure> {
     check_counts(evidence, &mut failures);
     check_came_down(evidence, &mut failures);
     failures.extend(first(evidence, check_reported_order));
-    failures.extend(first(evidence, |number, trim| {
-        check_order_by_standing(evidence, number, trim)
-    }));
+    failures.extend(first(evidence, |number, trim| check_order_by_standing(evidence, number, trim)));
     match evidence.repeated_closes + evidence.ledger.stray_closes {
         0 => {}
         count => failures.push(Failure::ClosedTwice(count)),
@@ -162,26 +152,15 @@ pub(crate) fn verify(evidence: &Evidence<'_>) -> Vec<Failure> {
 
 /// Connections of protected peers that a trim asked to close.
 pub(crate) fn protected_closed(evidence: &Evidence<'_>) -> usize {
-    let trimmed = |life: &Life| {
-        life.asked
-            .is_some_and(|asked| asked.reason == CloseReason::Trim)
-    };
-    evidence
-        .ledger
-        .lives()
-        .filter(|life| trimmed(life) && evidence.protected.contains(&life.peer))
-        .count()
+    let trimmed = |life: &Life| life.asked.is_some_and(|asked| asked.reason == CloseReason::Trim);
+    evidence.ledger.lives().filter(|life| trimmed(life) && evidence.protected.contains(&life.peer)).count()
 }
 
 fn check_counts(evidence: &Evidence<'_>, failures: &mut Vec<Failure>) {
     let (manager, swarm) = (evidence.manager_count, evidence.swarm_count);
     let ledger = evidence.ledger.open();
     if manager != swarm || swarm != ledger {
-        failures.push(Failure::CountsDiffer {
-            manager,
-            swarm,
-            ledger,
-        });
+        failures.push(Failure::CountsDiffer { manager, swarm, ledger });
     }
 }
 
@@ -212,10 +191,7 @@ fn check_came_down(evidence: &Evidence<'_>, failures: &mut Vec<Failure>) {
 
 /// The first failure that `check` finds among the trims, which it is given with their numbers
 /// counted from one. The first is enough to tell why a run is not OK.
-fn first(
-    evidence: &Evidence<'_>,
-    check: impl Fn(usize, &Trim) -> Option<Failure>,
-) -> Option<Failure> {
+fn first(evidence: &Evidence<'_>, check: impl Fn(usize, &Trim) -> Option<Failure>) -> Option<Failure> {
     let mut numbered = evidence.trims.iter().zip(1..);
     numbered.find_map(|(trim, number)| check(number, trim))
 }
@@ -227,18 +203,10 @@ fn check_reported_order(number: usize, trim: &Trim) -> Option<Failure> {
     // Without a cut-off in the report, the values of those cut are all there is to go by.
     let cutoff = trim.cutoff.unwrap_or(highest_cut);
     if highest_cut > cutoff {
-        return Some(Failure::AboveCutoff {
-            trim: number,
-            cut: highest_cut,
-            cutoff,
-        });
+        return Some(Failure::AboveCutoff { trim: number, cut: highest_cut, cutoff });
     }
     let kept = trim.lowest_kept.filter(|&kept| cutoff > kept)?;
-    Some(Failure::WrongOrder {
-        trim: number,
-        cut: cutoff,
-        kept,
-    })
+    Some(Failure::WrongOrder { trim: number, cut: cutoff, kept })
 }
 
 /// Holds the order of a trim against the peers' standing, which outweighs every other tag and
@@ -246,9 +214,8 @@ fn check_reported_order(number: usize, trim: &Trim) -> Option<Failure> {
 fn check_order_by_standing(evidence: &Evidence<'_>, number: usize, trim: &Trim) -> Option<Failure> {
     let reports = evidence.trims.iter().map(|trim| trim.reported);
     let before = reports.filter(|&reported| reported < trim.reported).max();
-    let by_this_trim = |asked: CloseRequest| {
-        asked.at <= trim.reported && before.is_none_or(|before| before < asked.at)
-    };
+    let by_this_trim =
+        |asked: CloseRequest| asked.at <= trim.reported && before.is_none_or(|before| before < asked.at);
     let cut = evidence
         .ledger
         .lives()
@@ -259,18 +226,11 @@ fn check_order_by_standing(evidence: &Evidence<'_>, number: usize, trim: &Trim) 
         .map(|life| life.peer)
         .filter(|peer| !trim.spared.contains(peer))
         .min_by_key(standing)?;
-    (standing(&cut) > standing(&kept)).then_some(Failure::WrongStanding {
-        trim: number,
-        cut,
-        kept,
-    })
+    (standing(&cut) > standing(&kept)).then_some(Failure::WrongStanding { trim: number, cut, kept })
 }
 
 /// The connections that `trim` could have closed and left open.
-fn kept_candidates<'a>(
-    evidence: &'a Evidence<'_>,
-    trim: &'a Trim,
-) -> impl Iterator<Item = &'a Life> {
+fn kept_candidates<'a>(evidence: &'a Evidence<'_>, trim: &'a Trim) -> impl Iterator<Item = &'a Life> {
     let settled_in = evidence.config.grace + trim.elapsed + SLACK;
     evidence.ledger.lives().filter(move |life| {
         let candidate = !evidence.protected.contains(&life.peer)

@@ -95,10 +95,7 @@ impl Hub {
     /// Starts to listen on a free port; [`address`](Self::address) tells which, once known.
     pub(crate) fn listen(&mut self) -> Result<(), String> {
         let any_port = Multiaddr::from(Ipv4Addr::LOCALHOST).with(Protocol::Tcp(0));
-        let listener = self
-            .swarm
-            .listen_on(any_port)
-            .map_err(|error| error.to_string())?;
+        let listener = self.swarm.listen_on(any_port).map_err(|error| error.to_string())?;
         self.listener = Some(listener);
         Ok(())
     }
@@ -113,11 +110,7 @@ impl Hub {
     fn on_event(&mut self, event: SwarmEvent<HubBehaviourEvent>) {
         let now = Instant::now();
         match event {
-            SwarmEvent::ConnectionEstablished {
-                peer_id,
-                connection_id,
-                ..
-            } => {
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, .. } => {
                 let worth = STANDING * standing(&peer_id);
                 self.manager.tag_peer(&peer_id, &self.tags.standing, worth);
                 self.ledger.opened(connection_id, peer_id, now);
@@ -146,23 +139,18 @@ impl Hub {
                 self.manager.tag_peer(&peer, &self.tags.latency, value);
             }
             SwarmEvent::Behaviour(HubBehaviourEvent::Identify(identify::Event::Received {
-                peer_id,
-                ..
-            })) => self
-                .manager
-                .tag_peer(&peer_id, &self.tags.identified, IDENTIFIED),
-            SwarmEvent::NewListenAddr {
-                listener_id,
-                address,
-            } if self.listener == Some(listener_id) => self.address = Some(address),
+                peer_id, ..
+            })) => self.manager.tag_peer(&peer_id, &self.tags.identified, IDENTIFIED),
+            SwarmEvent::NewListenAddr { listener_id, address } if self.listener == Some(listener_id) => {
+                self.address = Some(address)
+            }
             SwarmEvent::IncomingConnectionError { .. } => self.failed_handshakes += 1,
             _ => {}
         }
     }
 
     fn publish_roster(&self) {
-        self.roster
-            .replace(self.swarm.connected_peers().copied().collect());
+        self.roster.replace(self.swarm.connected_peers().copied().collect());
     }
 
     pub(crate) fn peer_id(&self) -> PeerId {

@@ -41,24 +41,14 @@ pub(crate) struct Ledger {
 
 impl Ledger {
     pub(crate) fn opened(&mut self, connection: ConnectionId, peer: PeerId, now: Instant) {
-        let life = Life {
-            peer,
-            opened: now,
-            asked: None,
-            closed: None,
-        };
+        let life = Life { peer, opened: now, asked: None, closed: None };
         self.lives.insert(connection, life);
         self.open += 1;
     }
 
     /// The manager's request to close a connection reached the swarm. The connection may have
     /// closed by itself in the meantime.
-    pub(crate) fn close_asked(
-        &mut self,
-        connection: ConnectionId,
-        peer: PeerId,
-        request: CloseRequest,
-    ) {
+    pub(crate) fn close_asked(&mut self, connection: ConnectionId, peer: PeerId, request: CloseRequest) {
         match self.lives.get_mut(&connection) {
             Some(life) if life.peer == peer && life.asked.is_none() => {
                 self.closing += usize::from(life.closed.is_none());
@@ -141,10 +131,7 @@ impl TrimLog {
         if report.closed.is_empty() {
             return;
         }
-        let cut = |closed: &ClosedPeer<PeerId>| Cut {
-            peer: closed.peer,
-            value: closed.value,
-        };
+        let cut = |closed: &ClosedPeer<PeerId>| Cut { peer: closed.peer, value: closed.value };
         let trim = Trim {
             reported: Instant::now(),
             elapsed: report.elapsed,

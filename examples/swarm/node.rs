@@ -15,21 +15,12 @@ use libp2p::{
 const IDLE_TIMEOUT: Duration = Duration::from_secs(2 * 3600);
 
 /// Builds a swarm with the transport all nodes here speak.
-pub(crate) fn swarm<B: NetworkBehaviour>(
-    identity: Keypair,
-    behaviour: B,
-) -> Result<Swarm<B>, noise::Error> {
+pub(crate) fn swarm<B: NetworkBehaviour>(identity: Keypair, behaviour: B) -> Result<Swarm<B>, noise::Error> {
     let Ok(builder) = SwarmBuilder::with_existing_identity(identity)
         .with_tokio()
-        .with_tcp(
-            tcp::Config::default(),
-            noise::Config::new,
-            yamux::Config::default,
-        )?
+        .with_tcp(tcp::Config::default(), noise::Config::new, yamux::Config::default)?
         .with_behaviour(|_| behaviour);
-    Ok(builder
-        .with_swarm_config(|config| config.with_idle_connection_timeout(IDLE_TIMEOUT))
-        .build())
+    Ok(builder.with_swarm_config(|config| config.with_idle_connection_timeout(IDLE_TIMEOUT)).build())
 }
 
 pub(crate) fn ping() -> ping::Behaviour {

@@ -125,21 +125,13 @@ impl Visitor {
     }
 
     fn new_swarm(&self) -> Result<Swarm<PeerBehaviour>, noise::Error> {
-        let identity = self
-            .identity
-            .clone()
-            .unwrap_or_else(Keypair::generate_ed25519);
-        let behaviour = PeerBehaviour {
-            ping: node::ping(),
-            identify: node::identify(identity.public()),
-        };
+        let identity = self.identity.clone().unwrap_or_else(Keypair::generate_ed25519);
+        let behaviour = PeerBehaviour { ping: node::ping(), identify: node::identify(identity.public()) };
         node::swarm(identity, behaviour)
     }
 
     fn dial_opts(&self) -> DialOpts {
-        DialOpts::peer_id(self.destination.hub)
-            .addresses(vec![self.destination.address.clone()])
-            .build()
+        DialOpts::peer_id(self.destination.hub).addresses(vec![self.destination.address.clone()]).build()
     }
 
     fn after_back_off(&mut self) -> Instant {

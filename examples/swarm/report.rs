@@ -31,12 +31,7 @@ pub(crate) struct Progress {
 impl Progress {
     pub(crate) fn start() -> Self {
         let now = Instant::now();
-        Self {
-            start: now,
-            last: now,
-            next: now + SECOND,
-            last_updates: 0,
-        }
+        Self { start: now, last: now, next: now + SECOND, last_updates: 0 }
     }
 
     pub(crate) fn print_if_due(&mut self, ledger: &Ledger, trims: &TrimLog, taggers: &Taggers) {
@@ -81,12 +76,7 @@ pub(crate) fn print_table(evidence: &Evidence<'_>, hub: &Hub, manager: &Manager)
     println!();
 }
 
-fn print_kept(
-    evidence: &Evidence<'_>,
-    hub: &Hub,
-    manager: &Manager,
-    cuts: &HashMap<PeerId, usize>,
-) {
+fn print_kept(evidence: &Evidence<'_>, hub: &Hub, manager: &Manager, cuts: &HashMap<PeerId, usize>) {
     let mut kept: Vec<(i64, PeerId)> = hub
         .connected_peers()
         .into_iter()
@@ -143,9 +133,5 @@ fn print_cut(evidence: &Evidence<'_>, hub: &Hub, cuts: &HashMap<PeerId, usize>) 
 
 fn print_row(fate: &str, peer: &PeerId, value: i64, cuts: &HashMap<PeerId, usize>, reason: &str) {
     let cuts = cuts.get(peer).copied().unwrap_or(0);
-    println!(
-        "  {:<8}  {fate:<4}  {:>8}  {value:>6}  {cuts:>4}  {reason}",
-        short(peer),
-        standing(peer)
-    );
+    println!("  {:<8}  {fate:<4}  {:>8}  {value:>6}  {cuts:>4}  {reason}", short(peer), standing(peer));
 }

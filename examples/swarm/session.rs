@@ -70,10 +70,7 @@ impl fmt::Display for Summary {
 
 /// Runs a session on a runtime of its own.
 pub(crate) fn run(config: Config) -> Result<Summary, Vec<Failure>> {
-    let runtime = runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| setup(&error))?;
+    let runtime = runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| setup(&error))?;
     let outcome = runtime.block_on(session(config));
     runtime.shutdown_timeout(PATIENCE);
     outcome
@@ -84,9 +81,7 @@ async fn session(config: Config) -> Result<Summary, Vec<Failure>> {
     let manager = new_manager(&config, &trims).map_err(|error| setup(&error))?;
 
     // Protected before they arrive: protection belongs to the peer, not to its connection.
-    let lasting: Vec<Keypair> = (0..config.protected)
-        .map(|_| Keypair::generate_ed25519())
-        .collect();
+    let lasting: Vec<Keypair> = (0..config.protected).map(|_| Keypair::generate_ed25519()).collect();
     let protected: HashSet<PeerId> = lasting.iter().map(|key| key.public().into()).collect();
     for peer in &protected {
         manager.protect(peer, "example");
@@ -94,24 +89,15 @@ async fn session(config: Config) -> Result<Summary, Vec<Failure>> {
 
     let mut hub = Hub::new(Arc::clone(&manager)).map_err(|error| setup(&error))?;
     hub.listen().map_err(|error| setup(&error))?;
-    let taggers =
-        Taggers::start(config.threads, &manager, hub.roster()).map_err(|error| setup(&error))?;
-    let mut session = Session {
-        progress: Progress::start(),
-        hub,
-        taggers,
-        trims,
-    };
+    let taggers = Taggers::start(config.threads, &manager, hub.roster()).map_err(|error| setup(&error))?;
+    let mut session = Session { progress: Progress::start(), hub, taggers, trims };
 
     let deaf = |session: &Session| session.hub.address().is_none();
     session.drive_while(PATIENCE, deaf).await;
     let Some(address) = session.hub.address().cloned() else {
         return Err(vec![Failure::Stuck("starting the listener", PATIENCE)]);
     };
-    let destination = Destination {
-        hub: session.hub.peer_id(),
-        address,
-    };
+    let destination = Destination { hub: session.hub.peer_id(), address };
     let (phase, in_phase) = watch::channel(Phase::Arriving);
     let crowd = peers::start(&config, lasting, &destination, &in_phase);
     let tagging = Instant::now();
@@ -127,9 +113,7 @@ async fn session(config: Config) -> Result<Summary, Vec<Failure>> {
     let counted = |session: &Session| {
         session.hub.is_drained() && session.hub.ledger().open() == session.hub.established()
     };
-    session
-        .drive_while(PATIENCE, |session| !counted(session))
-        .await;
+    session.drive_while(PATIENCE, |session| !counted(session)).await;
 
     let all_trims = session.trims.all();
     let evidence = Evidence {
@@ -158,17 +142,10 @@ async fn session(config: Config) -> Result<Summary, Vec<Failure>> {
     phase.send_replace(Phase::Leaving);
     // What went wrong while the peers left must not hide what was found before.
     failures.extend(dismiss(crowd).await.err());
-    if failures.is_empty() {
-        Ok(summary)
-    } else {
-        Err(failures)
-    }
+    if failures.is_empty() { Ok(summary) } else { Err(failures) }
 }
 
-fn new_manager(
-    config: &Config,
-    trims: &Arc<TrimLog>,
-) -> Result<Arc<Manager>, connmgr::ConfigError> {
+fn new_manager(config: &Config, trims: &Arc<TrimLog>) -> Result<Arc<Manager>, connmgr::ConfigError> {
     let trims = Arc::clone(trims);
     BasicConnManager::builder()
         .low_water(config.low)
@@ -189,9 +166,7 @@ async fn dismiss(mut crowd: JoinSet<Result<(), noise::Error>>) -> Result<(), Fai
         }
         Ok(())
     };
-    timeout(PATIENCE, all_left)
-        .await
-        .unwrap_or(Err(Failure::Stuck("the peers", PATIENCE)))
+    timeout(PATIENCE, all_left).await.unwrap_or(Err(Failure::Stuck("the peers", PATIENCE)))
 }
 
 fn setup(error: &dyn ToString) -> Vec<Failure> {
@@ -240,8 +215,7 @@ impl Session {
     }
 
     async fn tick(&mut self, deadline: Instant) {
-        self.progress
-            .print_if_due(self.hub.ledger(), &self.trims, &self.taggers);
+        self.progress.print_if_due(self.hub.ledger(), &self.trims, &self.taggers);
         self.hub.step(deadline.min(Instant::now() + TICK)).await;
     }
 
@@ -261,13 +235,8 @@ impl Session {
     async fn stop_taggers(&mut self) -> Result<(), Vec<Failure>> {
         self.taggers.stop();
         let finished = |session: &Self| session.taggers.are_finished();
-        self.drive_until("a tagging thread", PATIENCE, finished)
-            .await?;
-        if self.taggers.join() {
-            Ok(())
-        } else {
-            Err(vec![Failure::Panicked("a tagging thread")])
-        }
+        self.drive_until("a tagging thread", PATIENCE, finished).await?;
+        if self.taggers.join() { Ok(()) } else { Err(vec![Failure::Panicked("a tagging thread")]) }
     }
 
     /// Closes the manager, which stops its trimming. On a thread of its own, because it may wait
@@ -278,8 +247,7 @@ impl Session {
             .name("closer".into())
             .spawn(move || manager.close())
             .map_err(|error| setup(&error))?;
-        self.drive_until("closing the manager", PATIENCE, |_| closer.is_finished())
-            .await?;
+        self.drive_until("closing the manager", PATIENCE, |_| closer.is_finished()).await?;
         match closer.join() {
             Ok(outcome) => outcome.map_err(|error| setup(&error)),
             Err(_) => Err(vec![Failure::Panicked("closing the manager")]),

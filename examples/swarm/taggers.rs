@@ -51,16 +51,9 @@ impl Taggers {
     /// # Errors
     ///
     /// When the system refuses a thread; the ones already running are told to stop.
-    pub(crate) fn start(
-        count: usize,
-        manager: &Arc<Manager>,
-        roster: &Arc<Roster>,
-    ) -> io::Result<Self> {
-        let mut taggers = Self {
-            threads: Vec::with_capacity(count),
-            stop: Arc::default(),
-            updates: Arc::default(),
-        };
+    pub(crate) fn start(count: usize, manager: &Arc<Manager>, roster: &Arc<Roster>) -> io::Result<Self> {
+        let mut taggers =
+            Self { threads: Vec::with_capacity(count), stop: Arc::default(), updates: Arc::default() };
         for number in 0..count {
             let work = Work {
                 number,
@@ -69,9 +62,7 @@ impl Taggers {
                 stop: Arc::clone(&taggers.stop),
                 updates: Arc::clone(&taggers.updates),
             };
-            let thread = thread::Builder::new()
-                .name(format!("tagger-{number}"))
-                .spawn(move || work.run())?;
+            let thread = thread::Builder::new().name(format!("tagger-{number}")).spawn(move || work.run())?;
             taggers.threads.push(thread);
         }
         Ok(taggers)
@@ -134,8 +125,7 @@ impl Work {
                     self.manager.tag_peer(peer, &freshness, value);
                 } else {
                     let step = rng.below(5) as i64 - 2;
-                    self.manager
-                        .upsert_tag(peer, &score, |old| (old + step).clamp(0, SCORE_MOST));
+                    self.manager.upsert_tag(peer, &score, |old| (old + step).clamp(0, SCORE_MOST));
                 }
             }
             self.updates.fetch_add(BATCH, Ordering::Relaxed);

@@ -17,6 +17,16 @@ use crate::peer::Peer;
 ///
 /// It keeps the peer's record in memory and holds no pin, creates nothing until its first write, and looks the peer up again
 /// when its record has been removed. Each thread has handles of its own: clone it.
+///
+/// It cannot outlive its manager:
+///
+/// ```compile_fail,E0505
+/// # use connmgr::{BasicConnManager, testing::Loopback};
+/// let manager = BasicConnManager::<u64, Loopback>::builder().background(false).build().unwrap();
+/// let handle = manager.peer(&7);
+/// drop(manager);
+/// handle.tag_peer("score", 1);
+/// ```
 pub type PeerHandle<'m, P, C> = Handle<&'m BasicConnManager<P, C>, P, C>;
 
 /// A handle to one peer of a shared manager, which it keeps alive: see [`BasicConnManager::peer_owned`].

@@ -10,6 +10,7 @@ mod handle;
 mod limits;
 mod listing;
 mod notifee;
+mod object;
 mod trim;
 
 use std::collections::BTreeMap;
@@ -21,7 +22,7 @@ use std::time::Duration;
 use ahash::RandomState;
 
 use crate::connection::{Connection, Entry};
-use crate::interface::{CloseError, ConnLimiter, ConnManager, LimitError, Protection, TagInfo};
+use crate::interface::{CloseError, ConnLimiter, LimitError, Protection, TagInfo};
 use crate::names::{AsTag, Names, Tag};
 use crate::peer::{Conn, Identified, PeerTable};
 use crate::report::{TrimPlan, TrimReport, TrimTrigger};
@@ -480,51 +481,5 @@ impl<P: Send + Sync + 'static, C: Connection> fmt::Debug for BasicConnManager<P,
             .field("low_water", &self.inner.limits.low)
             .field("high_water", &self.inner.limits.high)
             .finish_non_exhaustive()
-    }
-}
-
-impl<P, C> ConnManager<P> for BasicConnManager<P, C>
-where
-    P: Eq + Hash + Clone + Send + Sync + 'static,
-    C: Connection,
-{
-    fn tag_peer(&self, peer: &P, tag: &str, value: i64) {
-        self.tag_peer(peer, tag, value);
-    }
-
-    fn untag_peer(&self, peer: &P, tag: &str) {
-        self.untag_peer(peer, tag);
-    }
-
-    fn upsert_tag(&self, peer: &P, tag: &str, upsert: &mut dyn FnMut(i64) -> i64) -> i64 {
-        self.upsert_tag(peer, tag, upsert)
-    }
-
-    fn tag_info(&self, peer: &P) -> Option<TagInfo> {
-        self.tag_info(peer)
-    }
-
-    fn trim_open_conns(&self) -> TrimReport<P> {
-        self.trim_open_conns()
-    }
-
-    fn protect(&self, peer: &P, tag: &str) -> Protection {
-        self.protect(peer, tag)
-    }
-
-    fn unprotect(&self, peer: &P, tag: &str) -> bool {
-        self.unprotect(peer, tag)
-    }
-
-    fn is_protected(&self, peer: &P, tag: Option<&str>) -> bool {
-        self.is_protected(peer, tag)
-    }
-
-    fn check_limit(&self, limiter: &dyn ConnLimiter) -> Result<(), LimitError> {
-        self.check_limit(limiter)
-    }
-
-    fn close(&self) -> Result<(), CloseError> {
-        self.close()
     }
 }

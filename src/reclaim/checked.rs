@@ -5,6 +5,9 @@
 //! a use after free. What died stays allocated (quarantined) until its execution ends: no address is used
 //! twice, and a late reader finds a dead entry in the registry and not somebody else's memory.
 //!
+//! Every use is also checked to come after the birth of what is used, in the happens-before order: a pointer that is
+//! published without a release, or followed without an acquire, fails the model even if the values happen to be there.
+//!
 //! The orders are those of the real collector: a SeqCst fence after a guard has registered, and one before a
 //! retirement looks at which guards are alive. Each is also a scheduling point.
 
@@ -15,7 +18,10 @@ use std::collections::{BTreeSet, HashMap};
 use std::marker::PhantomData;
 use std::mem;
 use std::ptr::NonNull;
+use std::rc::Rc;
 use std::sync::atomic::Ordering;
+
+use loom::cell::UnsafeCell;
 
 use crate::sync::{fence, model_begin, model_end, schedule_point};
 
@@ -28,6 +34,8 @@ enum Life {
 
 struct Allocation {
     life: Life,
+    /// Written at birth and read at every use: loom fails a use that does not come after the birth.
+    birth: Rc<UnsafeCell<()>>,
     what: &'static str,
     /// Drops the value, when it dies.
     bury: Option<Box<dyn FnOnce()>>,
@@ -179,8 +187,11 @@ pub(crate) fn alloc<T: 'static>(value: T) -> NonNull<T> {
     // SAFETY: run once, when the execution has ended; the value was dropped, or has leaked and failed the model.
     let release: Box<dyn FnOnce()> =
         Box::new(move || unsafe { dealloc(pointer.as_ptr().cast(), Layout::new::<T>()) });
+    let birth = Rc::new(UnsafeCell::new(()));
+    birth.with_mut(|_| ());
     REGISTRY.with_borrow_mut(|registry| {
-        let allocation = Allocation { life: Life::Live, what: type_name::<T>(), bury: Some(bury), release };
+        let what = type_name::<T>();
+        let allocation = Allocation { life: Life::Live, birth, what, bury: Some(bury), release };
         let before = registry.memory.insert(pointer.as_ptr().addr(), allocation);
         assert!(before.is_none(), "quarantined memory is not handed out again");
     });
@@ -207,8 +218,10 @@ pub(crate) fn check<T>(pointer: *const T) {
     if pointer.is_null() {
         return;
     }
-    REGISTRY.with_borrow(|registry| {
+    let birth = REGISTRY.with_borrow(|registry| {
         let allocation = registry.memory.get(&pointer.addr()).expect("a pointer to registered memory");
         assert_ne!(allocation.life, Life::Dead, "used after free: {}", allocation.what);
+        Rc::clone(&allocation.birth)
     });
+    birth.with(|_| ());
 }

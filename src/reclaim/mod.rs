@@ -3,7 +3,7 @@
 //! A thread *pins* itself before it reads shared pointers and holds the [`Guard`] while it uses them. What has been
 //! made unreachable is *retired*: freed once every guard that was alive then is gone. Two back ends: `epoch`, over
 //! `crossbeam-epoch`, and for the models `checked`, in which garbage dies at the earliest legal moment and every
-//! [`deref`] asserts that its target lives.
+//! [`deref()`] asserts that its target lives.
 //!
 //! Invariant (reachability): a pointer given to [`Guard::retire`] or a job given to [`Guard::defer`] is about
 //! memory that no guard created afterwards can reach. Everything unsafe above this module leans on it.

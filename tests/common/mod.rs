@@ -10,8 +10,8 @@ use std::time::{Duration, SystemTime};
 
 use connmgr::testing::Loopback;
 use connmgr::{
-    BasicConnManager, Builder, ByValue, Candidate, Census, CloseReason, Connection, Direction, ManualClock, Rank,
-    TrimPolicy, TrimReport,
+    BasicConnManager, Builder, ByValue, Candidate, Census, CloseReason, Connection, Direction, ManualClock,
+    Rank, TrimPolicy, TrimReport,
 };
 
 /// The manager most tests are about: peers are numbers.
@@ -61,6 +61,11 @@ pub fn connect_valued(manager: &Manager, peers: Range<u64>) -> Vec<Loopback> {
         manager.tag_peer(&peer, "value", peer as i64);
     }
     conns
+}
+
+/// How many peers there are: [`ManagerInfo::peers`](connmgr::ManagerInfo) counts those on their way out too.
+pub fn peers(manager: &Manager) -> usize {
+    manager.snapshot().iter().count()
 }
 
 /// Whom a trim closed, in order.

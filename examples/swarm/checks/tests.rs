@@ -65,10 +65,7 @@ impl Case {
         case.trims.push(Trim {
             reported: case.at(10),
             elapsed: Duration::from_secs(1),
-            cut: vec![Cut {
-                peer: case.peers[0],
-                value: 100,
-            }],
+            cut: vec![Cut { peer: case.peers[0], value: 100 }],
             spared: Vec::new(),
             reached: true,
             cutoff: Some(10_100),
@@ -82,12 +79,8 @@ impl Case {
     }
 
     fn ask_to_close(&mut self, number: usize) {
-        let request = CloseRequest {
-            at: self.at(9),
-            reason: CloseReason::Trim,
-        };
-        self.ledger
-            .close_asked(id(number), self.peers[number], request);
+        let request = CloseRequest { at: self.at(9), reason: CloseReason::Trim };
+        self.ledger.close_asked(id(number), self.peers[number], request);
     }
 
     fn verdict(&self) -> Vec<Failure> {
@@ -129,11 +122,7 @@ fn closing_a_protected_peer_fails() {
 fn counts_that_differ_fail() {
     let mut case = Case::good();
     case.manager_count = 4;
-    let failure = Failure::CountsDiffer {
-        manager: 4,
-        swarm: 3,
-        ledger: 3,
-    };
+    let failure = Failure::CountsDiffer { manager: 4, swarm: 3, ledger: 3 };
     assert_eq!(case.verdict(), [failure]);
 }
 
@@ -153,11 +142,7 @@ fn never_coming_down_to_low_fails() {
     let mut case = Case::cutting(&[0]);
     (case.manager_count, case.swarm_count) = (4, 4);
     let never_down = Failure::NeverDownToLow { best: 3, low: 2 };
-    let left_too_many = Failure::LeftTooMany {
-        trim: 1,
-        left: 3,
-        low: 2,
-    };
+    let left_too_many = Failure::LeftTooMany { trim: 1, left: 3, low: 2 };
     assert_eq!(case.verdict(), [never_down.clone(), left_too_many]);
 
     case.trims[0].reached = false;
@@ -170,11 +155,7 @@ fn a_trim_that_leaves_too_many_fails_even_if_another_does_not() {
     let mut early = case.trims[0].clone();
     early.reported = case.at(8);
     case.trims.insert(0, early);
-    let failure = Failure::LeftTooMany {
-        trim: 1,
-        left: 4,
-        low: 2,
-    };
+    let failure = Failure::LeftTooMany { trim: 1, left: 4, low: 2 };
     assert_eq!(case.verdict(), [failure]);
 }
 
@@ -197,20 +178,12 @@ fn a_close_that_is_not_done_fails() {
 fn a_report_out_of_order_fails() {
     let mut case = Case::good();
     case.trims[0].lowest_kept = Some(10_099);
-    let failure = Failure::WrongOrder {
-        trim: 1,
-        cut: 10_100,
-        kept: 10_099,
-    };
+    let failure = Failure::WrongOrder { trim: 1, cut: 10_100, kept: 10_099 };
     assert_eq!(case.verdict(), [failure]);
 
     let mut case = Case::good();
     case.trims[0].cut[0].value = 10_101;
-    let failure = Failure::AboveCutoff {
-        trim: 1,
-        cut: 10_101,
-        cutoff: 10_100,
-    };
+    let failure = Failure::AboveCutoff { trim: 1, cut: 10_101, cutoff: 10_100 };
     assert_eq!(case.verdict(), [failure]);
 }
 
@@ -224,11 +197,7 @@ fn equal_values_may_be_cut_and_kept() {
 #[test]
 fn cutting_high_standing_before_low_fails() {
     let case = Case::cutting(&[0, 2]);
-    let failure = Failure::WrongStanding {
-        trim: 1,
-        cut: case.peers[2],
-        kept: case.peers[1],
-    };
+    let failure = Failure::WrongStanding { trim: 1, cut: case.peers[2], kept: case.peers[1] };
     assert_eq!(case.verdict(), [failure]);
 }
 

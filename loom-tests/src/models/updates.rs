@@ -159,3 +159,28 @@ fn untag_and_upsert_are_ordered() {
         }
     });
 }
+
+/// P6: closures run with nothing held. Each adds a tag to its own peer and reads the other's; both end and both count. Fails
+/// (by never ending) if a closure runs under something that its own calls wait for.
+#[test]
+fn closures_that_use_the_table_end_and_count() {
+    explore("closures_that_use_the_table_end_and_count", 3, 100, || {
+        let t = Arc::new(table());
+        t.add(1, TAG, 1);
+        let other = Arc::clone(&t);
+        let touch = |t: &Table, own: i64| {
+            t.update(
+                &1,
+                TAG,
+                || 0,
+                |value| {
+                    t.update(&1, OTHER, || 0, |seen| seen.max(own));
+                    value + own
+                },
+            );
+        };
+        together([Box::new(move || touch(&other, 10))], || touch(&t, 100));
+        assert_eq!(t.tag_value(&1, TAG), Some(111), "no update is lost");
+        assert_eq!(t.tag_value(&1, OTHER), Some(100), "nor is what the closures wrote");
+    });
+}
