@@ -135,8 +135,13 @@ impl Names {
     pub(crate) fn known(&self, tag: &impl AsTag) -> Option<TagId> {
         match tag.resolved() {
             Some(tag) if tag.manager == self.manager => Some(tag.id),
-            _ => self.table.load().ids.get(tag.name()).copied(),
+            _ => self.look_up(tag.name()),
         }
+    }
+
+    #[inline(never)]
+    fn look_up(&self, name: &str) -> Option<TagId> {
+        self.table.load().ids.get(name).copied()
     }
 
     /// The id of a name, interned now if need be.

@@ -25,13 +25,16 @@
 //!   attempted with values copied from it.
 //! - (death) Nothing replaces a dead state.
 
+use std::cell::UnsafeCell;
+use std::fmt;
+use std::mem::MaybeUninit;
 use std::ptr;
 
 use smallvec::SmallVec;
 
 use crate::epoch::Epoch;
 use crate::reclaim::{self, Guard};
-use crate::sync::{AtomicPtr, AtomicU64, Ordering, mutant, ordering};
+use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, mutant, ordering};
 
 /// A tag's name, interned.
 pub(crate) type TagId = u32;
@@ -44,15 +47,18 @@ pub const MAX_WEIGHT: i64 = (1 << 62) - 1;
 /// Set in a cell's word: the state is being replaced, and the value is final for this state.
 const FROZEN: u64 = 1;
 
+#[inline]
 fn encode(value: i64) -> u64 {
     (value << 1) as u64
 }
 
+#[inline]
 fn decode(word: u64) -> i64 {
     (word as i64) >> 1
 }
 
 /// A weight as it is stored.
+#[inline]
 pub(crate) fn saturate(value: i64) -> i64 {
     value.clamp(MIN_WEIGHT, MAX_WEIGHT)
 }
@@ -114,6 +120,7 @@ unsafe impl<L: Send + Sync> Sync for State<L> {}
 
 impl<L> State<L> {
     /// Whether the record is gone: nothing is ever added to it again.
+    #[inline]
     pub(crate) fn is_dead(&self) -> bool {
         self.links.is_null()
     }
@@ -183,29 +190,138 @@ pub(crate) enum Refused {
     Above,
 }
 
+/// What owns a record's memory and can keep it until a state inside it has been freed.
+pub(crate) trait Owner {
+    /// Keeps the record's memory until it is dropped.
+    type Kept: Send + 'static;
+
+    fn keep(&self) -> Self::Kept;
+}
+
+/// A place for a state within the record.
+type Slot<L> = UnsafeCell<MaybeUninit<State<L>>>;
+
+/// How many there are: one for the present state, and one for its successor while it waits to be freed.
+const SLOTS: usize = 2;
+
 /// The atomically replaced state of one record.
-#[derive(Debug)]
+///
+/// States are put into the record itself as long as a slot of it is free, else onto the heap. A slot is taken by a bit of
+/// `busy` and given back when the state in it has been freed; the job that does so keeps the record.
+#[repr(C)]
 pub(crate) struct Versioned<L> {
+    /// Null until the record is [settled](Self::settle).
     state: AtomicPtr<State<L>>,
+    /// A bit for each slot that holds a state, or is about to.
+    busy: AtomicUsize,
+    slots: [Slot<L>; SLOTS],
+}
+
+// SAFETY: what it leads to is shared between threads and dropped on any (`L: Send + Sync`); a slot is written only by the
+// thread that set its bit, before its state is published, and again only after every reader of that state is gone.
+unsafe impl<L: Send + Sync> Send for Versioned<L> {}
+// SAFETY: as above.
+unsafe impl<L: Send + Sync> Sync for Versioned<L> {}
+
+impl<L> fmt::Debug for Versioned<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Versioned").finish_non_exhaustive()
+    }
+}
+
+impl<L> Versioned<L> {
+    /// The slot that `state` is in, if it is in one.
+    fn slot_of(&self, state: *const State<L>) -> Option<usize> {
+        self.slots.iter().position(|slot| slot.get().cast_const().cast() == state)
+    }
 }
 
 impl<L: Send + Sync + 'static> Versioned<L> {
-    /// An unpublished record. It must be [stamped](Self::restamp) before it is published.
+    /// A record that is to be moved to where it stays, then [settled](Self::settle), then published.
     pub(crate) fn new(links: L, tag: Option<(TagId, i64)>) -> Self {
-        let state = reclaim::alloc(State {
+        let state = State {
             epoch: u64::MAX,
             prev: ptr::null(),
             links: reclaim::alloc(links).as_ptr(),
             cells: tag.into_iter().map(|(tag, value)| Cell::new(tag, saturate(value))).collect(),
-        });
-        Self { state: AtomicPtr::new(state.as_ptr()) }
+        };
+        Self {
+            state: AtomicPtr::new(ptr::null_mut()),
+            busy: AtomicUsize::new(1),
+            slots: [UnsafeCell::new(MaybeUninit::new(state)), UnsafeCell::new(MaybeUninit::uninit())],
+        }
     }
 
-    /// Stamps an unpublished record, after everything its creator looked at.
-    pub(crate) fn restamp(&mut self, epoch: &Epoch) {
+    /// Prepares an unpublished record that is where it stays, after everything its creator looked at: stamps it.
+    ///
+    /// To be called before each attempt to publish it.
+    pub(crate) fn settle(&mut self, epoch: &Epoch) {
         let epoch = if mutant!("insert-stamped-early") { 1 } else { epoch.stamp() };
-        // SAFETY: `&mut self`: unpublished, so the state is nobody else's.
-        unsafe { (*self.state.load(Ordering::Relaxed)).epoch = epoch }
+        let first: *mut State<L> = self.slots[0].get().cast();
+        if self.state.load(Ordering::Relaxed).is_null() {
+            reclaim::occupy(first);
+            self.state = AtomicPtr::new(first);
+        }
+        // SAFETY: `new` put a state into the first slot, and `&mut self`: it is nobody else's yet.
+        unsafe { (*first).epoch = epoch }
+    }
+
+    /// Puts a state where it can be published from.
+    fn place(&self, state: State<L>) -> *mut State<L> {
+        // ORDER: slot-claim
+        let busy = self.busy.load(ordering!("slot-claim", Acquire));
+        let free = busy.trailing_ones() as usize;
+        if free < SLOTS {
+            // ORDER: slot-claim
+            let claimed = ordering!("slot-claim", Acquire);
+            if self.busy.compare_exchange(busy, busy | 1 << free, claimed, Ordering::Relaxed).is_ok() {
+                // SAFETY: the bit was clear, so nobody reads the slot any more, and this thread set it.
+                let state: *mut State<L> = unsafe { (*self.slots[free].get()).write(state) };
+                reclaim::occupy(state);
+                return state;
+            }
+        }
+        reclaim::alloc(state).as_ptr()
+    }
+
+    /// Frees what [`Self::place`] placed.
+    ///
+    /// # Safety
+    /// 1. `state` is of this record, and freed once.
+    /// 2. Nobody reads it any more.
+    unsafe fn displace(&self, state: *mut State<L>) {
+        let Some(slot) = self.slot_of(state) else {
+            // SAFETY: (1), (2): not in a slot, so it was allocated.
+            unsafe { reclaim::free(state) };
+            return;
+        };
+        reclaim::vacate(state);
+        // SAFETY: (1), (2).
+        unsafe { state.drop_in_place() };
+        // ORDER: slot-release
+        self.busy.fetch_and(!(1 << slot), ordering!("slot-release", Release));
+    }
+
+    /// Frees `state` once every guard alive now is gone.
+    ///
+    /// # Safety
+    /// 1. `state` is of this record, and freed once.
+    /// 2. No guard created after this call can reach it.
+    /// 3. `owner` owns this record.
+    unsafe fn retire(&self, state: *mut State<L>, owner: &impl Owner, guard: &Guard) {
+        if self.slot_of(state).is_none() {
+            // SAFETY: (1), (2); not in a slot, so it was allocated.
+            unsafe { guard.retire(state) };
+            return;
+        }
+        let (record, kept) = (ptr::from_ref(self), owner.keep());
+        let free = move || {
+            // SAFETY: `kept` keeps the record up to here, by (3); the job runs once, when no reader is left: (1), (2).
+            unsafe { (*record).displace(state) };
+            drop(kept);
+        };
+        // SAFETY: (1) `L: Send + Sync`, and so is the hold.
+        unsafe { guard.defer(free) }
     }
 
     /// The present state.
@@ -244,6 +360,7 @@ impl<L: Send + Sync + 'static> Versioned<L> {
         guard: &Guard,
         mut f: impl FnMut(i64) -> i64,
         adopt: impl Fn(&State<L>) -> LinkEdit<L>,
+        owner: &impl Owner,
     ) -> Option<i64> {
         loop {
             let state = self.load(guard);
@@ -252,7 +369,7 @@ impl<L: Send + Sync + 'static> Versioned<L> {
             }
             let Some(cell) = state.cell(tag) else {
                 let to = saturate(f(0));
-                if self.replace(state, TagEdit::Set(tag, to), adopt(state), epoch, guard).is_ok() {
+                if self.replace(state, TagEdit::Set(tag, to), adopt(state), epoch, owner, guard).is_ok() {
                     return Some(to);
                 }
                 continue;
@@ -267,7 +384,7 @@ impl<L: Send + Sync + 'static> Versioned<L> {
                 if cell.word.compare_exchange(from, encode(to), published, Ordering::Relaxed).is_ok() {
                     return Some(to);
                 }
-            } else if self.rewrite(state, cell, from, to, epoch, guard) {
+            } else if self.rewrite(state, cell, from, to, epoch, owner, guard) {
                 return Some(to);
             }
         }
@@ -276,6 +393,10 @@ impl<L: Send + Sync + 'static> Versioned<L> {
     /// The slow path of [`Self::update`]: puts the new value into a new state, unless the old value has changed.
     #[cold]
     #[inline(never)]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the locals of its only caller, moved out of the fast path"
+    )]
     fn rewrite(
         &self,
         state: &State<L>,
@@ -283,12 +404,13 @@ impl<L: Send + Sync + 'static> Versioned<L> {
         from: u64,
         to: i64,
         epoch: &Epoch,
+        owner: &impl Owner,
         guard: &Guard,
     ) -> bool {
         if cell.freeze() != decode(from) && !mutant!("frozen-value-unchecked") {
             return false;
         }
-        self.replace(state, TagEdit::Set(cell.tag, to), LinkEdit::Keep, epoch, guard).is_ok()
+        self.replace(state, TagEdit::Set(cell.tag, to), LinkEdit::Keep, epoch, owner, guard).is_ok()
     }
 
     /// Tries once to replace `state`, which [`Self::load`] gave under `guard` and is not dead.
@@ -301,13 +423,14 @@ impl<L: Send + Sync + 'static> Versioned<L> {
         tags: TagEdit,
         links: LinkEdit<L>,
         epoch: &Epoch,
+        owner: &impl Owner,
         guard: &Guard,
     ) -> Result<(), Refused> {
         debug_assert!(!state.is_dead(), "nothing replaces a dead state");
         let cells = Self::frozen_copy(state, tags)?;
         let stamp = if mutant!("stamp-not-renewed") { state.epoch } else { epoch.stamp() };
         let keeps_links = matches!(links, LinkEdit::Keep);
-        let successor = reclaim::alloc(State {
+        let successor = self.place(State {
             epoch: stamp,
             prev: match stamp == state.epoch || mutant!("prev-always-inherited") {
                 _ if mutant!("prev-dropped") => ptr::null(),
@@ -320,8 +443,7 @@ impl<L: Send + Sync + 'static> Versioned<L> {
                 LinkEdit::Die => ptr::null_mut(),
             },
             cells,
-        })
-        .as_ptr();
+        });
         let old = ptr::from_ref(state).cast_mut();
         // ORDER: state-publish
         let published = ordering!("state-publish", AcqRel);
@@ -329,7 +451,7 @@ impl<L: Send + Sync + 'static> Versioned<L> {
             // SAFETY: never published, so it is ours alone; so are its links unless they are the old state's.
             unsafe {
                 let links = (*successor).links;
-                reclaim::free(successor);
+                self.displace(successor);
                 if !keeps_links && !links.is_null() {
                     reclaim::free(links);
                 }
@@ -340,7 +462,7 @@ impl<L: Send + Sync + 'static> Versioned<L> {
         // still come by `prev`: they pinned before this thread loaded the epoch (chain), so the guards alive now
         // include theirs. The links go with the last state that has them.
         unsafe {
-            guard.retire(old);
+            self.retire(old, owner, guard);
             if !keeps_links {
                 guard.retire(state.links);
             }
@@ -387,12 +509,23 @@ impl<L: Send + Sync + 'static> Versioned<L> {
 
 impl<L> Drop for Versioned<L> {
     fn drop(&mut self) {
-        let state = self.state.load(Ordering::Relaxed);
+        let mut state = self.state.load(Ordering::Relaxed);
+        let settled = !state.is_null();
+        if !settled {
+            state = self.slots[0].get().cast();
+        }
         // SAFETY: `&mut self`: nobody else can reach the record, so the present state and its links are ours; earlier
-        // ones were retired when they were replaced.
+        // ones were retired when they were replaced, and freed by now if they were in a slot, as they kept the record.
         unsafe {
             let links = (*state).links;
-            reclaim::free(state);
+            if self.slot_of(state).is_none() {
+                reclaim::free(state);
+            } else {
+                if settled {
+                    reclaim::vacate(state);
+                }
+                state.drop_in_place();
+            }
             if !links.is_null() {
                 reclaim::free(links);
             }

@@ -8,9 +8,24 @@ use std::ptr::NonNull;
 use crate::reclaim::{self, Guard};
 use crate::sync::{AtomicUsize, Ordering, ordering};
 
-/// An entry in the index. Aligned to leave [`SPARE_BITS`](Node::SPARE_BITS) of its address to the tables.
+/// The bits of an address that no node's has set, left to the tables: the low ones by alignment, and where every allocator
+/// keeps to 48 bits the high ones. (Not on Android, which tags heap addresses.)
+pub(super) const SPARE_BITS: usize = if cfg!(all(
+    target_pointer_width = "64",
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    not(target_os = "android"),
+)) {
+    (ALIGNMENT - 1) | !((1_u64 << 48) - 1) as usize
+} else {
+    ALIGNMENT - 1
+};
+
+/// Of a node, as the attribute below says; more would make allocators leave gaps.
+const ALIGNMENT: usize = 16;
+
+/// An entry in the index.
 #[derive(Debug)]
-#[repr(C, align(64))]
+#[repr(C, align(16))]
 pub(crate) struct Node<T> {
     hash: u64,
     /// One for the index, until it has unlinked the node and every guard of that time is gone, and one for each [`Held`].
@@ -19,9 +34,6 @@ pub(crate) struct Node<T> {
 }
 
 impl<T> Node<T> {
-    /// The low bits of a node's address that are zero.
-    pub(super) const SPARE_BITS: u32 = 6;
-
     /// The hash it was inserted by.
     #[inline]
     pub(crate) fn hash(&self) -> u64 {
@@ -113,7 +125,10 @@ pub(super) struct Spare<T>(NonNull<Node<T>>);
 
 impl<T: 'static> Spare<T> {
     pub(super) fn new(hash: u64, value: T) -> Self {
-        Self(reclaim::alloc(Node { hash, keepers: AtomicUsize::new(1), value }))
+        let node = reclaim::alloc(Node { hash, keepers: AtomicUsize::new(1), value });
+        let address = node.as_ptr().addr();
+        assert!(address & SPARE_BITS == 0, "the allocator gave an address outside 48 bits: {address:#x}");
+        Self(node)
     }
 
     pub(super) fn value_mut(&mut self) -> &mut T {

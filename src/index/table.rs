@@ -2,7 +2,7 @@
 
 use std::ptr;
 
-use super::node::{Node, Spare};
+use super::node::{Node, SPARE_BITS, Spare};
 use crate::reclaim::{self, Guard};
 use crate::sync::{
     AtomicBool, AtomicPtr, AtomicUsize, Ordering, Padded, mutant, null_pointers, ordering, prefetch,
@@ -12,29 +12,27 @@ use crate::sync::{
 const FROZEN: usize = 1;
 /// Set in a slot whose entry was unlinked: nobody follows the pointer, which may dangle.
 const REMOVED: usize = 1 << 1;
-/// The bits above the marks hold a piece of the hash, so that other entries are seldom followed.
-const MARK_BITS: u32 = 2;
+/// The spare bits that are not marks hold a piece of the hash, so that other entries are seldom followed.
+const FINGERPRINT: usize = SPARE_BITS & !(FROZEN | REMOVED);
 
 /// Slots that are migrated in one go.
 const CHUNK: usize = if cfg!(connmgr_loom) { 2 } else { 64 };
 /// Slots that a walk reads ahead of the entry it yields.
 const AHEAD: usize = 12;
 
-/// A slot's content: a pointer with marks and a fingerprint in its low bits.
+/// A slot's content: a pointer with marks and a fingerprint in its spare bits.
 type Word<T> = *mut Node<T>;
 
-const fn fingerprint_mask<T>() -> usize {
-    (1 << Node::<T>::SPARE_BITS) - (1 << MARK_BITS)
-}
-
+/// A piece of the hash that its home in the table does not depend on.
 #[inline]
-fn fingerprint<T>(hash: u64) -> usize {
-    ((hash >> 56) as usize) & fingerprint_mask::<T>()
+fn fingerprint(hash: u64) -> usize {
+    // The high bits as they are, the low ones from the middle of the hash.
+    (hash as usize & !0xffff | (hash >> 40) as usize & 0xffff) & FINGERPRINT
 }
 
 #[inline]
 fn node_of<T>(word: Word<T>) -> *mut Node<T> {
-    word.map_addr(|address| address & !((1 << Node::<T>::SPARE_BITS) - 1))
+    word.map_addr(|address| address & !SPARE_BITS)
 }
 
 #[inline]
@@ -79,7 +77,7 @@ impl<'g, T> Slot<'g, T> {
     pub(super) fn publish(&self, new: Spare<T>, _guard: &'g Guard) -> Result<&'g Node<T>, Spare<T>> {
         // SAFETY: not published, so it is alive; only its hash is read.
         let hash = unsafe { (*new.as_ptr()).hash() };
-        if !swap(self.word, ptr::null_mut(), with(new.as_ptr(), fingerprint::<T>(hash))) {
+        if !swap(self.word, ptr::null_mut(), with(new.as_ptr(), fingerprint(hash))) {
             return Err(new);
         }
         let node = new.into_raw();
@@ -150,12 +148,12 @@ impl<T: Send + Sync + 'static> Table<T> {
         self.next(guard).expect("just linked, by this thread or another")
     }
 
-    /// The slots of a path that never ends, in order.
+    /// The slots of a path that never ends, in order: from home to the end of the table, then from its beginning.
     #[inline]
     fn slots_from(&self, hash: u64) -> impl Iterator<Item = &AtomicPtr<Node<T>>> {
-        let mask = self.slots.len() - 1;
-        let home = hash as usize;
-        (0..self.slots.len()).map(move |step| &self.slots[home.wrapping_add(step) & mask])
+        let home = hash as usize & (self.slots.len() - 1);
+        let (before, after) = self.slots.split_at(home);
+        after.iter().chain(before)
     }
 
     /// Follows the path of `hash` to an entry that `accept` takes.
@@ -166,12 +164,16 @@ impl<T: Send + Sync + 'static> Table<T> {
         guard: &'g Guard,
         accept: &mut impl FnMut(&'g T) -> bool,
     ) -> End<'g, T> {
-        let wanted = fingerprint::<T>(hash);
+        let wanted = fingerprint(hash);
         for slot in self.slots_from(hash) {
             let word = read(slot);
-            if word.addr() & (fingerprint_mask::<T>() | REMOVED) == wanted && word.addr() > FROZEN {
+            if word.addr() & (FINGERPRINT | REMOVED) == wanted && word.addr() > FROZEN {
+                let node = node_of(word);
+                // Most likely it is the one: have the lines of its key and states on their way.
+                prefetch(node.wrapping_byte_add(64));
+                prefetch(node.wrapping_byte_add(128));
                 // SAFETY: not removed, so by (unlinked) it is not freed while a guard of this time is alive.
-                let node = unsafe { reclaim::deref(node_of(word), guard) };
+                let node = unsafe { reclaim::deref(node, guard) };
                 if node.hash() == hash && accept(node) {
                     return End::Found(node);
                 }
@@ -202,7 +204,7 @@ impl<T: Send + Sync + 'static> Table<T> {
                     if mutant!("late-copy-not-stopped") {
                         return None;
                     }
-                    let removed = with(node, fingerprint::<T>(hash) | REMOVED);
+                    let removed = with(node, fingerprint(hash) | REMOVED);
                     if swap(slot, ptr::null_mut(), removed) {
                         self.used.0.fetch_add(1, Ordering::Relaxed);
                         return None;

@@ -106,7 +106,11 @@ where
     /// Its connections. Asks each for its address and streams.
     pub fn conns(&self) -> impl Iterator<Item = ConnInfo> + use<'s, P, C> {
         let limits = &self.manager.inner.limits;
-        self.at.links.conns.iter().map(|conn| conn.entry.info(limits.time_of_day(conn.opened), conn.closing))
+        self.at
+            .links
+            .conns
+            .iter()
+            .map(|conn| conn.entry.info(limits.time_of_day(conn.opened()), conn.is_closing()))
     }
 
     /// When it was first seen: see [`TagInfo::first_seen`](crate::TagInfo::first_seen). Of a peer that is only protected,

@@ -196,7 +196,7 @@ where
             decaying: BTreeMap::new(),
             conns: conns
                 .iter()
-                .map(|conn| conn.entry.info(limits.time_of_day(conn.opened), conn.closing))
+                .map(|conn| conn.entry.info(limits.time_of_day(conn.opened()), conn.is_closing()))
                 .collect(),
         })
     }

@@ -196,13 +196,14 @@ where
         f: impl FnMut(i64) -> i64,
         guard: &Guard,
     ) -> Option<i64> {
-        node.state.update(tag, &self.epoch, guard, f, |state| match state.links() {
+        let adopt = |state: &State<Links<C>>| match state.links() {
             // Only protected up to here: its first tag makes it a temporary record.
             Some(links) if links.conns.is_empty() && state.tags().len() == 0 => {
                 LinkEdit::Become(links.seen_first_at(now()))
             }
             _ => LinkEdit::Keep,
-        })
+        };
+        node.state.update(tag, &self.epoch, guard, f, adopt, node)
     }
 
     #[cold]
@@ -237,7 +238,7 @@ where
             guard,
             |peer| peer.is(key) && !peer.state.load(guard).is_dead(),
             make,
-            |peer| peer.state.restamp(&self.epoch),
+            |peer| peer.state.settle(&self.epoch),
         )
     }
 
@@ -297,7 +298,7 @@ where
                 LinkEdit::Become(links.without_conn(at))
             };
             if self.replace(node, state, tags, edit, &guard) {
-                break links.conns[at].closing;
+                break links.conns[at].is_closing();
             }
         };
         self.counts.0.connections.fetch_sub(1, Ordering::Relaxed);
@@ -321,7 +322,7 @@ where
                 continue;
             };
             let Some(links) = state.links() else { continue };
-            let closing = links.conns.iter().any(|conn| conn.closing);
+            let closing = links.conns.iter().any(Conn::is_closing);
             if links.protections.contains(&tag) {
                 return Protected { before: true, closing };
             }
@@ -361,7 +362,7 @@ where
         guard: &Guard,
     ) -> bool {
         let dies = matches!(links, LinkEdit::Die);
-        let replaced = node.state.replace(state, tags, links, &self.epoch, guard).is_ok();
+        let replaced = node.state.replace(state, tags, links, &self.epoch, node, guard).is_ok();
         if replaced && dies {
             self.index.remove(node, guard);
         }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::versioned::{TagId, Versioned};
+use crate::index::{Held, Node};
+use crate::versioned::{Owner, TagId, Versioned};
 
 /// A connection as the table sees it: something with an identity.
 pub(crate) trait Identified: Send + Sync + 'static {
@@ -17,6 +18,7 @@ pub(crate) trait Identified: Send + Sync + 'static {
 
 /// One peer's record. It stays where it is for life; what changes is its state.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Peer<K, C> {
     pub(super) key: K,
     pub(crate) state: Versioned<Links<C>>,
@@ -50,14 +52,44 @@ pub(crate) struct Links<C> {
 #[derive(Debug)]
 pub(crate) struct Conn<C> {
     pub(crate) entry: Arc<C>,
-    pub(crate) opened: u64,
-    /// A claim took it: its close has been, or is about to be, issued.
-    pub(crate) closing: bool,
+    /// When it was opened, over the closing bit: one word, so that a peer with one connection has its links in one line.
+    opened: u64,
+}
+
+/// Set in a connection's time: a claim took it, and its close has been, or is about to be, issued.
+const CLOSING: u64 = 1 << 63;
+
+impl<C> Conn<C> {
+    /// `opened` saturates at 292 years of the manager's time.
+    fn new(entry: &Arc<C>, opened: u64) -> Self {
+        Self { entry: Arc::clone(entry), opened: opened.min(CLOSING - 1) }
+    }
+
+    pub(crate) fn opened(&self) -> u64 {
+        self.opened & !CLOSING
+    }
+
+    /// Whether a claim took it.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.opened & CLOSING != 0
+    }
 }
 
 impl<C> Clone for Conn<C> {
     fn clone(&self) -> Self {
-        Self { entry: Arc::clone(&self.entry), ..*self }
+        Self { entry: Arc::clone(&self.entry), opened: self.opened }
+    }
+}
+
+// A peer's links with one connection fit the allocator's class of 64 bytes, header included.
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(size_of::<Links<()>>() == 56);
+
+impl<K: Send + Sync + 'static, C: Send + Sync + 'static> Owner for Node<Peer<K, C>> {
+    type Kept = Held<Peer<K, C>>;
+
+    fn keep(&self) -> Self::Kept {
+        self.hold()
     }
 }
 
@@ -74,7 +106,7 @@ impl<C> Links<C> {
 
     /// Connections that are not being closed.
     pub(crate) fn open(&self) -> impl Iterator<Item = &Conn<C>> {
-        self.conns.iter().filter(|conn| !conn.closing)
+        self.conns.iter().filter(|conn| !conn.is_closing())
     }
 
     pub(crate) fn is_protected(&self) -> bool {
@@ -89,7 +121,7 @@ impl<C> Links<C> {
     pub(super) fn with_conn(&self, entry: &Arc<C>, now: u64) -> Self {
         let mut conns = SmallVec::with_capacity(self.conns.len() + 1);
         conns.extend(self.conns.iter().cloned());
-        conns.push(Conn { entry: Arc::clone(entry), opened: now, closing: false });
+        conns.push(Conn::new(entry, now));
         let first_seen = if self.conns.is_empty() { now } else { self.first_seen };
         Self { first_seen, conns, protections: self.protections.clone() }
     }
@@ -102,8 +134,8 @@ impl<C> Links<C> {
     /// With those connections that `taken` picks marked as being closed.
     pub(super) fn with_closing(&self, taken: impl Fn(&Conn<C>) -> bool) -> Self {
         let mut links = self.clone();
-        for conn in &mut links.conns {
-            conn.closing |= taken(conn);
+        for conn in links.conns.iter_mut().filter(|conn| taken(conn)) {
+            conn.opened |= CLOSING;
         }
         links
     }

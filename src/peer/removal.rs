@@ -59,7 +59,7 @@ where
             let state = node.state.load(guard);
             let Some(links) = state.links() else { return Claim::Gone };
             let taken = |conn: &super::Conn<C>| {
-                !conn.closing && chosen.open().any(|open| Arc::ptr_eq(&open.entry, &conn.entry))
+                !conn.is_closing() && chosen.open().any(|open| Arc::ptr_eq(&open.entry, &conn.entry))
             };
             let conns: SmallVec<[Arc<C>; 1]> =
                 links.conns.iter().filter(|conn| taken(conn)).map(|conn| Arc::clone(&conn.entry)).collect();
@@ -78,7 +78,7 @@ where
                 return Claim::Raised;
             }
             let edit = LinkEdit::Become(links.with_closing(taken));
-            match node.state.replace(state, TagEdit::KeepUpTo(most), edit, &self.epoch, guard) {
+            match node.state.replace(state, TagEdit::KeepUpTo(most), edit, &self.epoch, node, guard) {
                 Ok(()) => {
                     self.counts.0.closing.fetch_add(conns.len(), Ordering::Relaxed);
                     // The old state is frozen, and this guard keeps it.

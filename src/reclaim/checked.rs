@@ -37,10 +37,10 @@ struct Allocation {
     /// Written at birth and read at every use: loom fails a use that does not come after the birth.
     birth: Rc<UnsafeCell<()>>,
     what: &'static str,
-    /// Drops the value, when it dies.
+    /// Drops the value, when it dies; nothing, of a value in memory that is part of another allocation.
     bury: Option<Box<dyn FnOnce()>>,
-    /// Gives the memory back, when the execution ends.
-    release: Box<dyn FnOnce()>,
+    /// Gives the memory back, when the execution ends; likewise.
+    release: Option<Box<dyn FnOnce()>>,
 }
 
 enum Fate {
@@ -97,8 +97,8 @@ pub(crate) fn model(body: impl FnOnce()) {
     for allocation in registry.memory.values() {
         assert_eq!(allocation.life, Life::Dead, "leaked: {}", allocation.what);
     }
-    for allocation in registry.memory.into_values() {
-        (allocation.release)();
+    for release in registry.memory.into_values().filter_map(|allocation| allocation.release) {
+        release();
     }
     model_end();
 }
@@ -191,7 +191,8 @@ pub(crate) fn alloc<T: 'static>(value: T) -> NonNull<T> {
     birth.with_mut(|_| ());
     REGISTRY.with_borrow_mut(|registry| {
         let what = type_name::<T>();
-        let allocation = Allocation { life: Life::Live, birth, what, bury: Some(bury), release };
+        let allocation =
+            Allocation { life: Life::Live, birth, what, bury: Some(bury), release: Some(release) };
         let before = registry.memory.insert(pointer.as_ptr().addr(), allocation);
         assert!(before.is_none(), "quarantined memory is not handed out again");
     });
@@ -211,6 +212,27 @@ pub(crate) unsafe fn deref<T>(pointer: *const T, _guard: &Guard) -> &T {
     check(pointer);
     // SAFETY: registered and not dead; even the dead stay allocated until the execution ends.
     unsafe { &*pointer }
+}
+
+/// Registers a value that has been put into memory which is part of another allocation.
+pub(crate) fn occupy<T>(pointer: *const T) {
+    let birth = Rc::new(UnsafeCell::new(()));
+    birth.with_mut(|_| ());
+    REGISTRY.with_borrow_mut(|registry| {
+        let what = type_name::<T>();
+        let allocation = Allocation { life: Life::Live, birth, what, bury: None, release: None };
+        let before = registry.memory.insert(pointer.addr(), allocation);
+        assert!(before.is_none_or(|before| before.life == Life::Dead), "occupied twice: {what}");
+    });
+}
+
+/// Marks what [`occupy`] registered dead.
+pub(crate) fn vacate<T>(pointer: *const T) {
+    REGISTRY.with_borrow_mut(|registry| {
+        let allocation = registry.memory.get_mut(&pointer.addr()).expect("only what is occupied is vacated");
+        assert_eq!(allocation.life, Life::Live, "vacated twice: {}", allocation.what);
+        allocation.life = Life::Dead;
+    });
 }
 
 /// Asserts that `pointer` lives or is null.

@@ -61,6 +61,14 @@ pub(crate) unsafe fn deref<T>(pointer: *const T, _guard: &Guard) -> &T {
     unsafe { &*pointer }
 }
 
+/// Tells a model that a value has been put at `pointer`, in memory that is allocated already.
+#[inline(always)]
+pub(crate) fn occupy<T>(_pointer: *const T) {}
+
+/// Tells a model that the value at `pointer`, which [`occupy`] told it of, is gone.
+#[inline(always)]
+pub(crate) fn vacate<T>(_pointer: *const T) {}
+
 /// In a model, asserts that `pointer` lives or is null.
 #[inline(always)]
 pub(crate) fn check<T>(_pointer: *const T) {}

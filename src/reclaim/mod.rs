@@ -21,7 +21,7 @@ use checked as backend;
 #[cfg(not(connmgr_loom))]
 use epoch as backend;
 
-pub(crate) use backend::{Guard, alloc, check, deref, free, pin};
+pub(crate) use backend::{Guard, alloc, check, deref, free, occupy, pin, vacate};
 
 #[cfg(connmgr_loom)]
 pub(crate) use checked::model;

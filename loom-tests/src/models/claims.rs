@@ -84,7 +84,7 @@ fn a_claim_does_not_take_a_peer_raised_above_the_cutoff() {
             })],
             || {
                 t.add(1, TAG, 10);
-                let closing = t.read(&1, |_, links| links.conns[0].closing).expect("held");
+                let closing = t.read(&1, |_, links| links.conns[0].is_closing()).expect("held");
                 let closed_after = trim(&t);
                 assert_eq!(closed_after, 0, "nothing is closed once it is worth 11");
                 // Whether the first trim took it is decided by now.
