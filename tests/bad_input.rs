@@ -316,6 +316,26 @@ fn a_close_callback_that_panics_keeps_no_other_connection_open() {
     assert_eq!(manager.trim_open_conns().closed_connections, 2, "and the next trim runs");
 }
 
+/// What a panic carries, and panics itself when it is dropped.
+struct Payload;
+
+impl Drop for Payload {
+    fn drop(&mut self) {
+        assert!(std::thread::panicking(), "the payload fails on purpose");
+    }
+}
+
+#[test]
+fn a_panic_that_carries_another_keeps_no_other_connection_open() {
+    let manager = manager(1, 9);
+    manager.connected(&0, Loopback::closing_with(0, |_| std::panic::panic_any(Payload)));
+    manager.tag_peer(&0, "value", -1);
+    let conns = connect_valued(&manager, 1..5);
+    let trim = catch_unwind(AssertUnwindSafe(|| manager.trim_open_conns()));
+    assert_eq!(closes(&conns), [1, 1, 1, 0], "the others were claimed, so they are closed");
+    assert!(trim.is_ok_and(|report| report.callback_panics == 1), "and the panic is caught, and counted");
+}
+
 #[test]
 fn a_close_callback_may_call_the_manager() {
     let late = Late::default();

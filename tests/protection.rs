@@ -198,16 +198,28 @@ fn a_connection_id_used_again_is_a_new_connection() {
 
 #[test]
 fn a_connection_id_used_again_during_a_trim_is_not_closed_in_the_place_of_the_old_one() {
-    let again = Loopback::inbound(0);
-    let new = again.clone();
-    let manager = with_meanwhile(1, move |manager| {
-        manager.disconnected(&0, &0);
-        manager.connected(&0, new.clone());
-    });
-    let conns = connect_valued(&manager, 0..2);
-    let report = manager.trim_open_conns();
-    assert_eq!((report.closed_connections, report.gone), (0, 1), "the connection that was chosen is gone");
-    assert_eq!((again.closes(), conns[0].closes()), (0, 0), "the new one was never chosen");
+    for stays in [false, true] {
+        let (again, other) = (Loopback::inbound(0), Loopback::inbound(10));
+        let new = again.clone();
+        let manager = with_meanwhile(1, move |manager| {
+            manager.disconnected(&0, &0);
+            manager.connected(&0, new.clone());
+        });
+        let conns = connect_valued(&manager, 0..2);
+        if stays {
+            // Then the peer's record is the same one throughout.
+            manager.connected(&0, other.clone());
+        }
+        let report = manager.trim_open_conns();
+        let closed = usize::from(stays);
+        assert_eq!(
+            (report.closed_connections, report.gone),
+            (closed, 1),
+            "the connection that was chosen is gone"
+        );
+        assert_eq!(other.closes(), closed, "another one of the peer, chosen with it, is closed");
+        assert_eq!((again.closes(), conns[0].closes()), (0, 0), "the new one was never chosen");
+    }
 }
 
 #[test]

@@ -35,6 +35,27 @@ fn a_tag_on_an_unknown_peer_makes_a_temporary_record() {
 }
 
 #[test]
+fn a_peer_that_was_only_protected_is_first_seen_with_its_first_tag_or_connection() {
+    let clock = ManualClock::new();
+    let manager = builder(1, 2).grace_period(secs(10)).clock(clock.clone()).build().unwrap();
+    for peer in [1, 2] {
+        let _ = manager.protect(&peer, "p");
+    }
+    clock.set(secs(100));
+    manager.tag_peer(&1, "score", 5);
+    manager.connected(&2, Loopback::inbound(2));
+    for peer in [1, 2] {
+        assert_eq!(
+            manager.tag_info(&peer).unwrap().first_seen,
+            at(100),
+            "peer {peer}: not when it was protected"
+        );
+        manager.unprotect(&peer, "p");
+    }
+    assert_eq!(manager.trim_open_conns().expired, 0, "so its grace has just begun");
+}
+
+#[test]
 fn setting_a_tag_again_replaces_its_value() {
     let manager = manager(1, 2);
     manager.tag_peer(&1, "score", 5);
