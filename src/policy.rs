@@ -138,14 +138,18 @@ impl TrimPolicy for ByValue {
     }
 
     fn rank(&self, candidate: &Candidate) -> Rank {
-        let streams = streams(candidate);
-        let busy = u64::from(streams > 0) << (STREAM_BITS + 1);
-        let outbound_only = u64::from(!candidate.inbound) << STREAM_BITS;
-        Rank(candidate.value, busy | outbound_only | streams)
+        rank(candidate, streams(candidate))
     }
 }
 
-/// The order of an emergency: unprotected before protected, then lower value, then inbound first, then more streams first.
+/// The rank by value, then idle before busy, then inbound before outbound-only, then by `last`.
+fn rank(candidate: &Candidate, last: u64) -> Rank {
+    let busy = u64::from(streams(candidate) > 0) << (STREAM_BITS + 1);
+    let outbound_only = u64::from(!candidate.inbound) << STREAM_BITS;
+    Rank(candidate.value, busy | outbound_only | last)
+}
+
+/// The order of an emergency: unprotected before protected, then as [`ByValue`], but for more streams first.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct InEmergency;
 
@@ -155,8 +159,7 @@ impl TrimPolicy for InEmergency {
     }
 
     fn rank(&self, candidate: &Candidate) -> Rank {
-        let outbound_only = u64::from(!candidate.inbound) << STREAM_BITS;
-        Rank(candidate.value, outbound_only | (MOST_STREAMS - streams(candidate)))
+        rank(candidate, MOST_STREAMS - streams(candidate))
     }
 }
 
@@ -266,7 +269,8 @@ mod tests {
     fn an_emergency_takes_more_streams_first() {
         let rank = |streams| InEmergency.rank(&Candidate::new(0, 1, streams, true));
         assert!(rank(Some(9)) < rank(Some(2)), "more streams first");
-        assert!(rank(None) < rank(Some(0)), "unknown is not zero");
+        assert!(rank(Some(0)) < rank(Some(9)), "but those without streams before all");
+        assert!(rank(Some(2)) < rank(None) && rank(Some(0)) < rank(None), "unknown is one, not zero");
     }
 
     #[test]

@@ -36,6 +36,8 @@ pub enum TrimOutcome {
     Cancelled,
     /// A trim is running on this very thread: the call came from one of its callbacks, and did nothing.
     Reentrant,
+    /// A trim was running on another thread, and the background thread left it to that one. No call returns this.
+    Busy,
 }
 
 /// Why a chosen peer was not closed after all.

@@ -21,7 +21,16 @@ use crate::versioned::State;
 pub(crate) struct Cut<'t, K: Send + Sync + 'static, C: Send + Sync + 'static, S> {
     table: &'t PeerTable<K, C, S>,
     epoch: u64,
-    guard: Guard,
+    /// Held until the cut is dropped.
+    guard: Option<Guard>,
+}
+
+impl<K: Send + Sync + 'static, C: Send + Sync + 'static, S> Drop for Cut<'_, K, C, S> {
+    fn drop(&mut self) {
+        self.guard = None;
+        // What this cut held back would else wait until somebody retires more.
+        reclaim::settle();
+    }
 }
 
 /// A peer as a cut holds it.
@@ -49,34 +58,34 @@ where
     pub(crate) fn take(table: &'t PeerTable<K, C, S>) -> Self {
         if mutant!("epoch-before-pin") {
             let epoch = table.epoch().advance();
-            return Self { table, epoch, guard: reclaim::pin() };
+            return Self { table, epoch, guard: Some(reclaim::pin()) };
         }
         let guard = reclaim::pin();
         let epoch = table.epoch().advance();
-        Self { table, epoch, guard }
+        Self { table, epoch, guard: Some(guard) }
     }
 
     pub(crate) fn guard(&self) -> &Guard {
-        &self.guard
+        self.guard.as_ref().expect("held until the cut is dropped")
     }
 
     /// Every peer of the cut, each once.
     pub(crate) fn iter(&self) -> impl Iterator<Item = PeerAt<'_, K, C>> {
-        self.table.index().walk(&self.guard).filter_map(|node| self.view(node))
+        self.table.index().walk(self.guard()).filter_map(|node| self.view(node))
     }
 
     /// One peer of the cut.
     pub(crate) fn get(&self, key: &K) -> Option<PeerAt<'_, K, C>> {
         let of_key = |peer: &Peer<K, C>| {
             peer.key() == key
-                && peer.state.as_of(self.epoch, &self.guard).is_some_and(|state| !state.is_dead())
+                && peer.state.as_of(self.epoch, self.guard()).is_some_and(|state| !state.is_dead())
         };
-        let node = self.table.index().find(self.table.hash(key), &self.guard, of_key)?;
+        let node = self.table.index().find(self.table.hash(key), self.guard(), of_key)?;
         self.view(node)
     }
 
     fn view<'c>(&'c self, node: &'c Node<Peer<K, C>>) -> Option<PeerAt<'c, K, C>> {
-        let state = node.state.as_of(self.epoch, &self.guard)?;
+        let state = node.state.as_of(self.epoch, self.guard())?;
         state.links().map(|links| PeerAt { node, state, links })
     }
 }

@@ -23,7 +23,7 @@ mod reclaim;
 mod snapshot;
 #[path = "../../src/sync/mod.rs"]
 mod sync;
-#[path = "../../src/versioned.rs"]
+#[path = "../../src/versioned/mod.rs"]
 mod versioned;
 
 #[cfg(test)]

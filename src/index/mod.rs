@@ -22,8 +22,11 @@
 //!   once. A copy is made by identity (the pointer), so that any number of threads may copy the same slot.
 //! - (removed) A removed slot keeps its pointer, to be recognised by a late copier, but nobody follows it. It is never
 //!   used for an insert; it goes with the next migration.
-//! - (unlinked) An entry is unlinked only when every guard that was alive at its death is gone, and freed only when
+//! - (unlinked) An entry is unlinked only when every guard that was alive at its removal is gone, and freed only when
 //!   every guard alive at its unlinking is gone.
+//! - (address) An inserter looks whether there is a next table before it publishes, under one guard; so what it publishes cannot have the
+//!   address of an entry that a later table holds as removed: that one was unlinked under the inserter's guard, or
+//!   will be, and its memory is not free before that guard is gone.
 //!
 //! Growth: whoever fills a table beyond half links the next one, sized by what is live; inserts and removals then
 //! each migrate a chunk of slots, a walk migrates the rest. Look-ups and updates never help. The last copier swings the root.
@@ -41,7 +44,7 @@ use crate::reclaim::{self, Guard};
 use crate::sync::{AtomicPtr, AtomicUsize, Ordering, Padded, mutant, ordering};
 
 pub(crate) use node::{Held, Node};
-use table::{End, Table};
+use table::{CHUNK, End, Table};
 
 /// The least number of slots of a table.
 pub(crate) const MIN_CAPACITY: usize = if cfg!(connmgr_loom) { 2 } else { 64 };
@@ -71,6 +74,12 @@ impl<T: Send + Sync + 'static> Index<T> {
         self.0.linked.0.load(Ordering::Relaxed)
     }
 
+    /// The removed slots on the path of `hash` in the present table.
+    #[cfg(test)]
+    fn worn(&self, hash: u64, guard: &Guard) -> usize {
+        self.0.root(guard).removed_on_path(hash)
+    }
+
     /// The slots of the present table.
     #[cfg(test)]
     pub(crate) fn capacity(&self, guard: &Guard) -> usize {
@@ -80,7 +89,7 @@ impl<T: Send + Sync + 'static> Index<T> {
     /// The entry of `hash` that `accept` takes, if any is on the path. Wait-free but for growth: one path a table.
     #[inline]
     pub(crate) fn find<'g>(
-        &self,
+        &'g self,
         hash: u64,
         guard: &'g Guard,
         mut accept: impl FnMut(&'g T) -> bool,
@@ -100,7 +109,7 @@ impl<T: Send + Sync + 'static> Index<T> {
     /// `make` runs at most once and `prepare` before every attempt to publish what it made. If another thread inserts such an
     /// entry first, what was made is dropped. Linearizes, for a new entry, at the compare-and-swap of its slot.
     pub(crate) fn find_or_insert<'g>(
-        &self,
+        &'g self,
         hash: u64,
         guard: &'g Guard,
         mut accept: impl FnMut(&'g T) -> bool,
@@ -130,10 +139,13 @@ impl<T: Send + Sync + 'static> Index<T> {
             match slot.publish(new, guard) {
                 Ok(node) => {
                     self.0.linked.0.fetch_add(1, Ordering::Relaxed);
-                    if table.is_crowded_by_one_more() {
+                    if table.is_crowded_by_one_more() || self.0.is_worn(table, hash, node, guard) {
                         self.0.next_or_new(table, guard);
                     }
-                    self.0.help(guard);
+                    // Whoever had far to walk helps in proportion, or the path would grow faster than it is left.
+                    for _ in 0..=table.distance(hash, node) / CHUNK {
+                        self.0.help(guard);
+                    }
                     return (node, true);
                 }
                 Err(unused) => spare = Some(unused),
@@ -141,29 +153,36 @@ impl<T: Send + Sync + 'static> Index<T> {
         }
     }
 
-    /// Unlinks `node`, and frees it, when nobody who may still need it is left. To be called once, by the thread that made
-    /// the entry dead.
-    pub(crate) fn remove(&self, node: &Node<T>, guard: &Guard) {
-        let shared = Arc::downgrade(&self.0);
-        let node = node.as_ptr();
+    /// Once every guard alive now is gone: asks `confirm` whether the entry is to go, and if so unlinks it, and frees it when nobody
+    /// who may still need it is left. For each entry `confirm` says so once at most.
+    pub(crate) fn remove(
+        &self,
+        node: &Node<T>,
+        guard: &Guard,
+        confirm: impl FnOnce(&Node<T>, &Guard) -> bool + Send + 'static,
+    ) {
         if mutant!("unlinked-at-once") {
-            self.0.unlink(node, guard);
+            self.0.unlink(node.as_ptr(), guard);
             return;
         }
-        // The job outlives the guard, and perhaps the index: then there is nothing left to unlink from.
+        let (shared, held) = (Arc::downgrade(&self.0), node.hold());
+        // The job outlives the guard, and perhaps the index: then there is nothing left to unlink from. It may run after the
+        // job of a later removal, which has unlinked the node: it keeps the node to ask.
         let job = move || {
-            if let Some(shared) = Weak::upgrade(&shared) {
-                shared.unlink(node, &reclaim::pin());
+            let Some(shared) = Weak::upgrade(&shared) else { return };
+            let guard = reclaim::pin();
+            if confirm(&held, &guard) {
+                shared.unlink(held.as_ptr(), &guard);
             }
         };
-        // SAFETY: (1) `T: Send + Sync`; `node` is used only while the index, which owns it until it is unlinked, is there.
+        // SAFETY: (1) `T: Send + Sync`, and the rest is `Send`.
         unsafe { guard.defer(job) }
     }
 
     /// Every entry that was linked before the call and not unlinked, each once; some that were linked since.
     ///
     /// Finishes a migration that is under way, so that one table holds them all. Entries may be dead.
-    pub(crate) fn walk<'g>(&self, guard: &'g Guard) -> impl Iterator<Item = &'g Node<T>> + use<'g, T> {
+    pub(crate) fn walk<'g>(&'g self, guard: &'g Guard) -> impl Iterator<Item = &'g Node<T>> + use<'g, T> {
         let table = loop {
             let table = self.0.root(guard);
             if table.next(guard).is_none() || mutant!("walk-ignores-migration") {
@@ -184,6 +203,17 @@ impl<T: Send + Sync + 'static> Shared<T> {
         unsafe { reclaim::deref(root, guard) }
     }
 
+    /// Whether the path to `node`, which is new, leads over so many removed slots that a new table is worth its while.
+    ///
+    /// A peer that keeps returning has one path, which its removed slots make longer and longer, long before the table is half used.
+    /// The limit grows with the square root of the capacity, as a migration costs the capacity and the walk the limit.
+    fn is_worn(&self, table: &Table<T>, hash: u64, node: &Node<T>, guard: &Guard) -> bool {
+        let limit = table.capacity().isqrt().max(64);
+        table.distance(hash, node) > limit
+            && std::ptr::eq(table, self.root(guard))
+            && table.removed_on_path(hash) > limit
+    }
+
     /// The table after `table`, linking one if there is none yet.
     fn next_or_new<'g>(&self, table: &Table<T>, guard: &'g Guard) -> &'g Table<T> {
         if let Some(next) = table.next(guard) {
@@ -191,7 +221,9 @@ impl<T: Send + Sync + 'static> Shared<T> {
         }
         // A quarter full to begin with: room to double before the next growth, and for the dead on their way out.
         let live = self.linked.0.load(Ordering::Relaxed);
-        table.link_next((live * 4).next_power_of_two().max(MIN_CAPACITY), guard)
+        // (In models as small as can be, so that it is left in its turn while the first migration is under way.)
+        let slots = if cfg!(connmgr_loom) { live + 1 } else { live * 4 };
+        table.link_next(slots.next_power_of_two().max(MIN_CAPACITY), guard)
     }
 
     /// Migrates one chunk, if a migration is under way.

@@ -16,7 +16,7 @@ const REMOVED: usize = 1 << 1;
 const FINGERPRINT: usize = SPARE_BITS & !(FROZEN | REMOVED);
 
 /// Slots that are migrated in one go.
-const CHUNK: usize = if cfg!(connmgr_loom) { 2 } else { 64 };
+pub(super) const CHUNK: usize = if cfg!(connmgr_loom) { 2 } else { 64 };
 /// Slots that a walk reads ahead of the entry it yields.
 const AHEAD: usize = 12;
 
@@ -154,6 +154,23 @@ impl<T: Send + Sync + 'static> Table<T> {
         let home = hash as usize & (self.slots.len() - 1);
         let (before, after) = self.slots.split_at(home);
         after.iter().chain(before)
+    }
+
+    /// How many slots `hash`'s path leads over to `node`; 0 if it is not on it.
+    pub(super) fn distance(&self, hash: u64, node: &Node<T>) -> usize {
+        // A removed slot may have the same address, of old.
+        self.path(hash).position(|word| ptr::eq(node_of(word), node) && !has(word, REMOVED)).unwrap_or(0)
+    }
+
+    /// How many removed slots `hash`'s path leads over.
+    pub(super) fn removed_on_path(&self, hash: u64) -> usize {
+        self.path(hash).filter(|&word| has(word, REMOVED)).count()
+    }
+
+    /// What is on the path of `hash`, at a glance: to be counted, not followed.
+    fn path(&self, hash: u64) -> impl Iterator<Item = Word<T>> {
+        let words = self.slots_from(hash).map(|slot| slot.load(Ordering::Relaxed));
+        words.take_while(|word| word.addr() > FROZEN)
     }
 
     /// Follows the path of `hash` to an entry that `accept` takes.

@@ -7,11 +7,11 @@
 )]
 
 use std::hash::Hash;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
 
+use super::trim::panics_caught;
 use super::{ConfigError, Inner};
 use crate::connection::Connection;
 use crate::interface::CloseError;
@@ -76,7 +76,7 @@ where
             break;
         }
         // A policy or a callback of the program's may panic; the thread goes on, as the next period may go well.
-        if catch_unwind(AssertUnwindSafe(|| inner.check())).is_err() {
+        if panics_caught(|| inner.check()) {
             tracing::error!(target: "connmgr", "a callback or the policy panicked in a background trim");
         }
     }

@@ -105,13 +105,17 @@ impl ManualClock {
 
     /// Moves the clock on and wakes whoever waits for it.
     pub fn advance(&self, by: Duration) {
-        let now = self.state().now;
-        self.set(now.saturating_add(by));
+        self.change(|now| now.saturating_add(by));
     }
 
     /// Sets the clock, backwards if need be, and wakes whoever waits for it.
     pub fn set(&self, now: Duration) {
+        self.change(|_| now);
+    }
+
+    fn change(&self, change: impl FnOnce(Duration) -> Duration) {
         let mut state = self.state();
+        let now = change(state.now);
         state.now = now;
         for sleeper in state.sleepers.iter().filter(|sleeper| sleeper.until <= now) {
             sleeper.thread.unpark();
@@ -120,7 +124,8 @@ impl ManualClock {
 
     /// Waits until `threads` threads wait for a time that is yet to come: what the last move of the clock set off is over then.
     ///
-    /// With a manager's background trimming, `settle(1)` returns when the background thread has done what was due.
+    /// With a manager's background trimming, `settle(1)` returns when the background thread has done what was due. (Call it once after
+    /// building the manager, too: before, the thread may not have looked at the clock yet.)
     /// Returns false if that has not happened after `limit`, in real time.
     #[must_use = "false: the threads did not settle"]
     pub fn settle(&self, threads: usize, limit: Duration) -> bool {
@@ -141,7 +146,7 @@ impl Clock for ManualClock {
     }
 
     fn wall(&self) -> SystemTime {
-        SystemTime::UNIX_EPOCH + self.now()
+        SystemTime::UNIX_EPOCH.checked_add(self.now()).unwrap_or(SystemTime::UNIX_EPOCH)
     }
 
     fn wait(&self, until: Duration) {

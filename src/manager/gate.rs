@@ -5,6 +5,7 @@
     reason = "trims wait for each other; no table operation waits for a trim"
 )]
 
+use std::mem;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 
@@ -25,6 +26,18 @@ struct State<P> {
     last: Option<Arc<TrimReport<P>>>,
 }
 
+/// What to do while another thread trims.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Meanwhile {
+    /// Wait for that trim and share its report.
+    Join,
+    /// Wait for the turn.
+    Wait,
+    /// Nothing: leave it. (The background thread's way: that trim may be in a callback that closes the manager, and so waits
+    /// for the background thread.)
+    Leave,
+}
+
 /// How a trim is entered.
 pub(super) enum Turn<'a, P> {
     /// It is ours to run.
@@ -33,6 +46,8 @@ pub(super) enum Turn<'a, P> {
     Theirs(Arc<TrimReport<P>>),
     /// This very thread is running one.
     Reentrant,
+    /// Another thread is running one, which is left to it.
+    Busy,
 }
 
 /// The turn to trim; given up when dropped.
@@ -50,20 +65,23 @@ impl<P> TrimGate<P> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for the turn to trim or, with `join`, for the report of a trim that is running.
-    pub(super) fn enter(&self, join: bool) -> Turn<'_, P> {
+    /// Takes the turn to trim.
+    pub(super) fn enter(&self, meanwhile: Meanwhile) -> Turn<'_, P> {
         let me = thread::current().id();
         let mut state = self.state();
         while let Some(running) = state.running {
             if running == me {
                 return Turn::Reentrant;
             }
+            if meanwhile == Meanwhile::Leave {
+                return Turn::Busy;
+            }
             let count = state.count;
             state = self
                 .ended
                 .wait_while(state, |state| state.count == count)
                 .unwrap_or_else(PoisonError::into_inner);
-            if let (true, Some(report)) = (join, &state.last) {
+            if let (Meanwhile::Join, Some(report)) = (meanwhile, &state.last) {
                 return Turn::Theirs(Arc::clone(report));
             }
         }
@@ -84,7 +102,10 @@ impl<P> Drop for Lead<'_, P> {
         let mut state = self.gate.state();
         state.running = None;
         state.count += 1;
-        state.last = self.report.take();
+        let before = mem::replace(&mut state.last, self.report.take());
         self.gate.ended.notify_all();
+        // Ids are dropped with nothing held: what their destructors do is the program's business.
+        drop(state);
+        drop(before);
     }
 }

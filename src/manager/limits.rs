@@ -1,5 +1,6 @@
 //! The manager's configuration and its time.
 
+use std::thread;
 use std::time::{Duration, SystemTime};
 
 use super::clock::Clock;
@@ -58,9 +59,13 @@ impl Limits {
         self.now().checked_sub(self.grace)
     }
 
-    /// Waits as the clock does.
+    /// Waits as the clock does, which will never come to the last times there are.
     pub(super) fn wait(&self, until: u64) {
-        self.clock.wait(Duration::from_nanos(until));
+        if until >= NEVER - 1 {
+            thread::park();
+        } else {
+            self.clock.wait(Duration::from_nanos(until));
+        }
     }
 
     /// The time of day of a time of the manager's clock.

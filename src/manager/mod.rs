@@ -100,7 +100,8 @@ where
         self.upsert_tag(peer, tag, |_| value);
     }
 
-    /// Removes `tag` of `peer`. An unknown peer or tag is left alone: nothing is created.
+    /// Removes `tag` of `peer`. An unknown peer or tag is left alone: nothing is created. With its last tag a peer that has neither
+    /// connection nor protection goes.
     ///
     /// # Progress
     ///
@@ -120,8 +121,8 @@ where
     /// saturated like that of [`tag_peer`](Self::tag_peer).
     ///
     /// `upsert` may run more than once: it is run again when another thread changed the value meanwhile. It runs with no lock, claim or
-    /// unpublished state held, so it may panic, which changes nothing, or call the manager. It must not change the same tag of
-    /// the same peer each time it runs: every run would make itself void. It runs while memory
+    /// unpublished state held, so it may panic, which changes nothing (but the name of the tag stays known), or call the
+    /// manager. It must not change the same tag of the same peer each time it runs: every run would make itself void. It runs while memory
     /// is pinned: blocking in it delays frees, never another call.
     ///
     /// # Examples
@@ -372,7 +373,8 @@ where
     }
 
     /// Closes connections down to the low watermark in an emergency: without regard to grace and silence, unprotected peers
-    /// first and protected ones only if that is not enough, at equal value those with more streams first.
+    /// first and protected ones (those protected meanwhile included) only if that is not enough; in the order of
+    /// [`ByValue`](crate::ByValue), but for more streams first.
     ///
     /// It waits for a running trim and then runs its own. Otherwise as [`trim_open_conns`](Self::trim_open_conns).
     ///
@@ -427,7 +429,8 @@ where
     ///
     /// # Consistency
     ///
-    /// Counts are exact when no call is under way, and each is read at its own instant.
+    /// Counts of connections are exact when no call is under way, and each is read at its own instant. Peers are counted
+    /// until their records are reclaimed; [`snapshot`](Self::snapshot) counts those that are there.
     #[doc(alias("GetInfo", "CMInfo"))]
     #[must_use]
     pub fn info(&self) -> ManagerInfo {

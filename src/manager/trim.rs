@@ -1,5 +1,6 @@
 //! A trim: gather candidates from a snapshot, choose, claim, then close with nothing held.
 
+use std::collections::VecDeque;
 use std::hash::Hash;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -7,10 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ahash::RandomState;
-use smallvec::SmallVec;
 
 use super::Inner;
-use super::gate::Turn;
+use super::gate::{Meanwhile, Turn};
 use crate::connection::{CloseReason, Connection, Direction, Entry};
 use crate::peer::{Claim, ClaimTerms, Identified};
 use crate::policy::{Candidate, Census, InEmergency, Order, Ranked, TrimPolicy};
@@ -64,9 +64,6 @@ struct Choice<'c, P, C: Connection> {
     nothing: Option<TrimOutcome>,
 }
 
-/// What is to be closed: one peer's connections.
-type Claimed<C> = SmallVec<[Arc<Entry<C>>; 1]>;
-
 impl<P, C> Inner<P, C>
 where
     P: Eq + Hash + Clone + Send + Sync + 'static,
@@ -91,19 +88,25 @@ where
 
     /// Trims, or joins the trim that is running.
     pub(super) fn trim(&self, trigger: TrimTrigger, cancel: &CancelToken) -> TrimReport<P> {
-        let lead = match self.gate.enter(trigger != TrimTrigger::Emergency) {
+        let meanwhile = match trigger {
+            TrimTrigger::Explicit => Meanwhile::Join,
+            TrimTrigger::Emergency => Meanwhile::Wait,
+            TrimTrigger::Background => Meanwhile::Leave,
+        };
+        let lead = match self.gate.enter(meanwhile) {
             Turn::Ours(lead) => lead,
             Turn::Theirs(report) => return TrimReport { joined: true, ..TrimReport::clone(&report) },
             Turn::Reentrant => return TrimReport::new(trigger, TrimOutcome::Reentrant),
+            Turn::Busy => return TrimReport::new(trigger, TrimOutcome::Busy),
         };
         let began = self.limits.now();
         let mut report = TrimReport::new(trigger, TrimOutcome::Disabled);
         let claimed = {
             let cut = Cut::take(&self.table);
             report.expired = self.expire(&cut);
-            if self.limits.enabled() { self.claim(&cut, &mut report, cancel) } else { Vec::new() }
+            if self.limits.enabled() { self.claim(&cut, &mut report, cancel) } else { ToClose::new(trigger) }
         };
-        report.callback_panics = close_all(claimed, reason(trigger));
+        report.callback_panics = claimed.close();
         self.limits.trimmed();
         report.elapsed = Duration::from_nanos(self.limits.now().saturating_sub(began));
         let report = Arc::new(report);
@@ -201,15 +204,17 @@ where
         cut: &TableCut<'_, P, C>,
         report: &mut TrimReport<P>,
         cancel: &CancelToken,
-    ) -> Vec<Claimed<C>> {
+    ) -> ToClose<C> {
         let emergency = report.trigger == TrimTrigger::Emergency;
         let mut choice = self.choose(cut, report.trigger);
         report.candidates = choice.census.candidates;
         report.target = choice.target;
         // In an emergency everybody has been seen early enough.
         let seen_by = if emergency { Some(u64::MAX) } else { self.limits.past_grace() };
-        let mut claimed = Vec::new();
+        let mut claimed = ToClose::new(report.trigger);
         let mut chosen = std::mem::take(&mut choice.chosen).into_iter();
+        // Protected since the snapshot: in an emergency they take their turn with the other protected ones, at the end.
+        let mut protected_since = VecDeque::new();
         let mut done = 0;
         report.outcome = choice.nothing.unwrap_or(TrimOutcome::Reached);
         while done < choice.target {
@@ -217,28 +222,25 @@ where
                 report.outcome = TrimOutcome::Cancelled;
                 break;
             }
-            let next = chosen.next().or_else(|| choice.order.next());
+            let next = chosen.next().or_else(|| choice.order.next()).or_else(|| protected_since.pop_front());
             let (Some(next), Some(seen_by)) = (next, seen_by) else {
                 report.outcome = TrimOutcome::Short;
                 break;
             };
             let peer = &choice.peers[next.index];
-            choice.cutoff = choice.cutoff.max(Some(peer.value));
-            let cutoff = choice.cutoff.unwrap_or(peer.value);
+            // Cloned before the claim, as it may panic: what is claimed is closed, whatever happens.
+            let id = peer.at.node.key().clone();
+            let cutoff = choice.cutoff.max(Some(peer.value)).unwrap_or(peer.value);
+            choice.cutoff = Some(cutoff);
             let terms = ClaimTerms { cutoff, seen_by, protected_too: emergency && next.protected };
-            let spare = match self.table.claim(peer.at.node, peer.at.links, terms, cut.guard()) {
+            let reason = match self.table.claim(peer.at.node, peer.at.links, terms, cut.guard()) {
                 Claim::Closed { conns, value, protected } => {
+                    let (connections, reason) = (conns.len(), claimed.reason);
+                    claimed.entries.extend(conns);
                     done += peer.connections;
-                    report.gone += peer.connections - conns.len();
-                    report.closed_connections += conns.len();
-                    report.closed.push(ClosedPeer {
-                        peer: peer.at.node.key().clone(),
-                        value,
-                        connections: conns.len(),
-                        reason: reason(report.trigger),
-                        protected,
-                    });
-                    claimed.push(conns);
+                    report.gone += peer.connections - connections;
+                    report.closed_connections += connections;
+                    report.closed.push(ClosedPeer { peer: id, value, connections, reason, protected });
                     continue;
                 }
                 Claim::Gone => {
@@ -246,13 +248,21 @@ where
                     report.gone += peer.connections;
                     continue;
                 }
+                Claim::Protected if emergency => {
+                    protected_since.push_back(Ranked { protected: true, ..next });
+                    continue;
+                }
                 Claim::Protected => SpareReason::Protected,
                 Claim::Raised => SpareReason::ValueRaised,
                 Claim::InGrace => SpareReason::InGrace,
             };
-            let value = peer.value;
-            report.spared.push(SparedPeer { peer: peer.at.node.key().clone(), value, reason: spare });
+            report.spared.push(SparedPeer { peer: id, value: peer.value, reason });
         }
+        report.spared.extend(protected_since.into_iter().map(|ranked| {
+            let peer = &choice.peers[ranked.index];
+            let (id, value) = (peer.at.node.key().clone(), peer.value);
+            SparedPeer { peer: id, value, reason: SpareReason::Protected }
+        }));
         report.cutoff = choice.cutoff;
         let kept = chosen.as_slice().iter().chain(choice.order.left());
         report.lowest_kept = kept.map(|ranked| choice.peers[ranked.index].value).min();
@@ -283,15 +293,42 @@ fn candidate<P, C: Connection>(
     Candidate { value: at.state.total(), connections, streams, inbound, protected }
 }
 
-/// Closes what was claimed, with nothing held. Returns how many callbacks panicked.
-fn close_all<C: Connection>(claimed: Vec<Claimed<C>>, reason: CloseReason) -> usize {
-    let mut panics = 0;
-    for entry in claimed.into_iter().flatten() {
-        // One connection that fails to close must not keep the others open.
-        if catch_unwind(AssertUnwindSafe(|| entry.conn.close(reason))).is_err() {
-            panics += 1;
-            tracing::error!(target: "connmgr", id = ?entry.id(), "a close callback panicked");
-        }
+/// What was claimed and is to be closed, in order, come what may: also when the trim unwinds.
+struct ToClose<C: Connection> {
+    entries: VecDeque<Arc<Entry<C>>>,
+    reason: CloseReason,
+}
+
+impl<C: Connection> ToClose<C> {
+    fn new(trigger: TrimTrigger) -> Self {
+        Self { entries: VecDeque::new(), reason: reason(trigger) }
     }
-    panics
+
+    /// Closes it, with nothing held. Returns how many callbacks panicked.
+    fn close(mut self) -> usize {
+        self.close_rest()
+    }
+
+    fn close_rest(&mut self) -> usize {
+        let mut panics = 0;
+        while let Some(entry) = self.entries.pop_front() {
+            // One connection that fails to close must not keep the others open.
+            if panics_caught(|| entry.conn.close(self.reason)) {
+                panics += 1;
+                tracing::error!(target: "connmgr", id = ?entry.id(), "a close callback panicked");
+            }
+        }
+        panics
+    }
+}
+
+impl<C: Connection> Drop for ToClose<C> {
+    fn drop(&mut self) {
+        self.close_rest();
+    }
+}
+
+/// Runs `callback` and returns whether it panicked. What it panicked with is forgotten: its destructor might panic, too.
+pub(super) fn panics_caught(callback: impl FnOnce()) -> bool {
+    catch_unwind(AssertUnwindSafe(callback)).map_err(std::mem::forget).is_err()
 }

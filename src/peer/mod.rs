@@ -7,7 +7,7 @@
 //! | some | any | any | connected |
 //! | none | some | any | *temporary*: tagged before it connected |
 //! | none | none | some | only protected |
-//! | none | none | none | gone: the state is dead, and the record is on its way out of the index |
+//! | none | none | none | gone: the state is dead; the record is revived if the peer returns soon, else sealed and unlinked |
 //!
 //! Every operation here is one loop: find the record, load its state, decide, try to replace the state; when another thread was
 //! faster, once more. A failed try means that another thread succeeded: lock-free. The hot path, setting a tag that
@@ -25,13 +25,16 @@ use crate::epoch::Epoch;
 use crate::index::{Held, Index, Node};
 use crate::reclaim::{self, Guard};
 use crate::sync::{AtomicUsize, Ordering, Padded};
-use crate::versioned::{LinkEdit, State, TagEdit, TagId, saturate};
+use crate::versioned::{LinkEdit, State, TagEdit, TagId, Upsert};
 
 pub(crate) use record::{Conn, Identified, Links, Peer};
 pub(crate) use removal::{Claim, ClaimTerms};
 
 /// A record and the state of it that an operation looked at.
 type Seen<'g, K, C> = (&'g Node<Peer<K, C>>, &'g State<Links<C>>);
+
+/// The same of a record that is alive, with its links.
+type SeenAlive<'g, K, C> = (&'g Node<Peer<K, C>>, &'g State<Links<C>>, &'g Links<C>);
 
 /// What [`PeerTable::protect`] found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -103,28 +106,35 @@ where
         self.index.len()
     }
 
-    /// The live record of `key`, at an instant within the call.
+    /// The record of `key` that is not sealed, at an instant within the call: there is one at most. It may be dead.
     #[inline]
-    fn find<'g>(&self, key: &K, guard: &'g Guard) -> Option<&'g Node<Peer<K, C>>> {
-        self.index.find(self.hash(key), guard, |peer| peer.is(key) && !peer.state.load(guard).is_dead())
+    fn find<'g>(&'g self, key: &K, guard: &'g Guard) -> Option<&'g Node<Peer<K, C>>> {
+        self.index.find(self.hash(key), guard, |peer| peer.is(key) && !peer.state.load(guard).is_sealed())
     }
 
-    /// The live record of `key` and its state.
-    fn see<'g>(&self, key: &K, guard: &'g Guard) -> Option<Seen<'g, K, C>> {
+    /// The record of `key` and its state, which is not sealed but may be dead.
+    #[inline]
+    fn see<'g>(&'g self, key: &K, guard: &'g Guard) -> Option<Seen<'g, K, C>> {
         loop {
             let node = self.find(key, guard)?;
             let state = node.state.load(guard);
-            if !state.is_dead() {
+            if !state.is_sealed() {
                 return Some((node, state));
             }
         }
     }
 
+    /// The record of `key`, its state and links, if it is alive.
+    fn see_alive<'g>(&'g self, key: &K, guard: &'g Guard) -> Option<SeenAlive<'g, K, C>> {
+        let (node, state) = self.see(key, guard)?;
+        state.links().map(|links| (node, state, links))
+    }
+
     /// Reads the state of `key` by `read`, if there is one. One structural state; each tag's value at its own instant.
     pub(crate) fn read<R>(&self, key: &K, read: impl FnOnce(&State<Links<C>>, &Links<C>) -> R) -> Option<R> {
         let guard = reclaim::pin();
-        let (_, state) = self.see(key, &guard)?;
-        state.links().map(|links| read(state, links))
+        let (_, state, links) = self.see_alive(key, &guard)?;
+        Some(read(state, links))
     }
 
     /// The value of one tag. Never writes shared memory but for the pin.
@@ -137,31 +147,33 @@ where
 
     /// Sets `tag` to `f` of its value, or of 0, creating a temporary record for an unknown peer; returns what was stored.
     ///
-    /// `f` runs under the guard, possibly more than once. `now` is called when a first-seen time is needed.
+    /// `f` runs under the guard, and again for each other value that it is to replace. `now` is called when a first-seen
+    /// time is needed.
     #[inline]
     pub(crate) fn update(
         &self,
         key: &K,
         tag: TagId,
         now: impl Fn() -> u64,
-        mut f: impl FnMut(i64) -> i64,
+        f: impl FnMut(i64) -> i64,
     ) -> i64 {
         let guard = reclaim::pin();
+        let mut upsert = Upsert::new(f);
         loop {
             let node = match self.find(key, &guard) {
                 Some(node) => node,
-                None => match self.insert_tagged(key, tag, &now, &mut f, &guard) {
+                None => match self.insert_tagged(key, tag, &now, &mut upsert, &guard) {
                     Ok(value) => return value,
                     Err(node) => node,
                 },
             };
-            if let Some(value) = self.update_found(node, tag, &now, &mut f, &guard) {
+            if let Some(value) = self.update_found(node, tag, &now, &mut upsert, &guard) {
                 return value;
             }
         }
     }
 
-    /// [`Self::update`] on a record that is kept; `None` if it is dead.
+    /// [`Self::update`] on a record that is kept; `None` if it is sealed.
     #[inline]
     pub(crate) fn update_held(
         &self,
@@ -170,18 +182,18 @@ where
         now: impl Fn() -> u64,
         f: impl FnMut(i64) -> i64,
     ) -> Option<i64> {
-        self.update_found(node, tag, &now, f, &reclaim::pin())
+        self.update_found(node, tag, &now, &mut Upsert::new(f), &reclaim::pin())
     }
 
-    /// The value of one tag of a record that is kept; `None` if it is dead, `Some(None)` without that tag.
+    /// The value of one tag of a record that is kept; `None` if it is sealed, `Some(None)` without that tag.
     #[inline]
     pub(crate) fn tag_value_held(&self, node: &Held<Peer<K, C>>, tag: TagId) -> Option<Option<i64>> {
         let guard = reclaim::pin();
         let state = node.state.load(&guard);
-        (!state.is_dead()).then(|| state.value(tag))
+        (!state.is_sealed()).then(|| state.value(tag))
     }
 
-    /// Keeps the live record of `key`, if there is one.
+    /// Keeps the record of `key` that is not sealed, if there is one.
     pub(crate) fn hold(&self, key: &K) -> Option<Held<Peer<K, C>>> {
         let guard = reclaim::pin();
         self.find(key, &guard).map(Node::hold)
@@ -193,32 +205,33 @@ where
         node: &Node<Peer<K, C>>,
         tag: TagId,
         now: &impl Fn() -> u64,
-        f: impl FnMut(i64) -> i64,
+        upsert: &mut Upsert<impl FnMut(i64) -> i64>,
         guard: &Guard,
     ) -> Option<i64> {
         let adopt = |state: &State<Links<C>>| match state.links() {
+            None => LinkEdit::Become(Links::new(now())),
             // Only protected up to here: its first tag makes it a temporary record.
             Some(links) if links.conns.is_empty() && state.tags().len() == 0 => {
                 LinkEdit::Become(links.seen_first_at(now()))
             }
             _ => LinkEdit::Keep,
         };
-        node.state.update(tag, &self.epoch, guard, f, adopt, node)
+        node.state.update(tag, &self.epoch, guard, upsert, adopt, node)
     }
 
     #[cold]
     #[inline(never)]
     fn insert_tagged<'g>(
-        &self,
+        &'g self,
         key: &K,
         tag: TagId,
         now: &impl Fn() -> u64,
-        f: &mut impl FnMut(i64) -> i64,
+        upsert: &mut Upsert<impl FnMut(i64) -> i64>,
         guard: &'g Guard,
     ) -> Result<i64, &'g Node<Peer<K, C>>> {
         let mut stored = 0;
         let make = || {
-            stored = saturate(f(0));
+            stored = upsert.apply(0);
             Peer::new(key.clone(), Links::new(now()), Some((tag, stored)))
         };
         match self.insert(key, make, guard) {
@@ -228,7 +241,7 @@ where
     }
 
     fn insert<'g>(
-        &self,
+        &'g self,
         key: &K,
         make: impl FnOnce() -> Peer<K, C>,
         guard: &'g Guard,
@@ -236,7 +249,7 @@ where
         self.index.find_or_insert(
             self.hash(key),
             guard,
-            |peer| peer.is(key) && !peer.state.load(guard).is_dead(),
+            |peer| peer.is(key) && !peer.state.load(guard).is_sealed(),
             make,
             |peer| peer.state.settle(&self.epoch),
         )
@@ -246,13 +259,12 @@ where
     pub(crate) fn untag(&self, key: &K, tag: TagId) -> bool {
         let guard = reclaim::pin();
         loop {
-            let Some((node, state)) = self.see(key, &guard) else { return false };
-            let Some(links) = state.links() else { continue };
+            let Some((node, state, links)) = self.see_alive(key, &guard) else { return false };
             if state.value(tag).is_none() {
                 return false;
             }
             let dies = state.tags().len() == 1 && links.conns.is_empty() && links.protections.is_empty();
-            let edit = if dies { LinkEdit::Die } else { LinkEdit::Keep };
+            let edit = if dies { LinkEdit::Die(node.state.next_death()) } else { LinkEdit::Keep };
             if self.replace(node, state, TagEdit::Remove(tag), edit, &guard) {
                 return true;
             }
@@ -270,11 +282,12 @@ where
                 }
                 continue;
             };
-            let Some(links) = state.links() else { continue };
-            if links.position(entry.id()).is_some() {
-                return false;
-            }
-            let edit = LinkEdit::Become(links.with_conn(entry, now));
+            let links = match state.links() {
+                Some(links) if links.position(entry.id()).is_some() => return false,
+                Some(links) => links.with_conn(entry, now),
+                None => Links::new(now).with_conn(entry, now),
+            };
+            let edit = LinkEdit::Become(links);
             if self.replace(node, state, TagEdit::Keep, edit, &guard) {
                 break;
             }
@@ -287,13 +300,12 @@ where
     pub(crate) fn disconnect(&self, key: &K, id: &C::Id) -> bool {
         let guard = reclaim::pin();
         let was_closing = loop {
-            let Some((node, state)) = self.see(key, &guard) else { return false };
-            let Some(links) = state.links() else { continue };
+            let Some((node, state, links)) = self.see_alive(key, &guard) else { return false };
             let Some(at) = links.position(id) else { return false };
             let last = links.conns.len() == 1;
             let tags = if last { TagEdit::Clear } else { TagEdit::Keep };
             let edit = if last && links.protections.is_empty() {
-                LinkEdit::Die
+                LinkEdit::Die(node.state.next_death())
             } else {
                 LinkEdit::Become(links.without_conn(at))
             };
@@ -321,12 +333,15 @@ where
                 }
                 continue;
             };
-            let Some(links) = state.links() else { continue };
-            let closing = links.conns.iter().any(Conn::is_closing);
-            if links.protections.contains(&tag) {
-                return Protected { before: true, closing };
-            }
-            let edit = LinkEdit::Become(links.with_protection(tag));
+            let closing = state.links().is_some_and(|links| links.conns.iter().any(Conn::is_closing));
+            let links = match state.links() {
+                Some(links) if links.protections.contains(&tag) => {
+                    return Protected { before: true, closing };
+                }
+                Some(links) => links.with_protection(tag),
+                None => Links::new(now()).with_protection(tag),
+            };
+            let edit = LinkEdit::Become(links);
             if self.replace(node, state, TagEdit::Keep, edit, &guard) {
                 return Protected { before: false, closing };
             }
@@ -337,15 +352,14 @@ where
     pub(crate) fn unprotect(&self, key: &K, tag: TagId) -> bool {
         let guard = reclaim::pin();
         loop {
-            let Some((node, state)) = self.see(key, &guard) else { return false };
-            let Some(links) = state.links() else { continue };
+            let Some((node, state, links)) = self.see_alive(key, &guard) else { return false };
             if !links.protections.contains(&tag) {
                 return !links.protections.is_empty();
             }
             let links = links.without_protection(tag);
             let still = !links.protections.is_empty();
             let dies = !still && links.conns.is_empty() && state.tags().len() == 0;
-            let edit = if dies { LinkEdit::Die } else { LinkEdit::Become(links) };
+            let edit = if dies { LinkEdit::Die(node.state.next_death()) } else { LinkEdit::Become(links) };
             if self.replace(node, state, TagEdit::Keep, edit, &guard) {
                 return still;
             }
@@ -361,10 +375,12 @@ where
         links: LinkEdit<Links<C>>,
         guard: &Guard,
     ) -> bool {
-        let dies = matches!(links, LinkEdit::Die);
+        let death = if let LinkEdit::Die(number) = links { Some(number) } else { None };
         let replaced = node.state.replace(state, tags, links, &self.epoch, node, guard).is_ok();
-        if replaced && dies {
-            self.index.remove(node, guard);
+        if let (true, Some(number)) = (replaced, death) {
+            let still_dead =
+                move |node: &Node<Peer<K, C>>, guard: &Guard| node.state.seal(number, node, guard);
+            self.index.remove(node, guard, still_dead);
         }
         replaced
     }

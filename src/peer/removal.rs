@@ -99,7 +99,7 @@ where
             if !temporary || links.is_protected() || links.first_seen > seen_by {
                 return false;
             }
-            if self.replace(node, state, TagEdit::Clear, LinkEdit::Die, guard) {
+            if self.replace(node, state, TagEdit::Clear, LinkEdit::Die(node.state.next_death()), guard) {
                 return true;
             }
         }

@@ -23,7 +23,7 @@ use std::sync::atomic::Ordering;
 
 use loom::cell::UnsafeCell;
 
-use crate::sync::{fence, model_begin, model_end, schedule_point};
+use crate::sync::{AtomicUsize, fence, model_begin, model_end, schedule_point};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Life {
@@ -59,6 +59,8 @@ struct Registry {
     next_guard: u64,
     guards: BTreeSet<u64>,
     garbage: Vec<Garbage>,
+    /// Whoever retires comes before whoever runs the job, as in the real collector.
+    handover: Option<Rc<AtomicUsize>>,
     memory: HashMap<usize, Allocation>,
 }
 
@@ -89,7 +91,8 @@ impl Registry {
 /// Runs one execution of a model: `body`, then the checks that nothing leaked and no guard is left.
 pub(crate) fn model(body: impl FnOnce()) {
     model_begin();
-    mem::forget(REGISTRY.replace(Registry { running: true, ..Registry::default() }));
+    let handover = Some(Rc::new(AtomicUsize::new(0)));
+    mem::forget(REGISTRY.replace(Registry { running: true, handover, ..Registry::default() }));
     body();
     let registry = REGISTRY.take();
     assert!(registry.guards.is_empty(), "a guard outlives its model");
@@ -109,6 +112,9 @@ pub(crate) struct Guard {
     id: u64,
     not_send: PhantomData<*mut ()>,
 }
+
+/// Nothing to do: here garbage is freed as soon as it may be.
+pub(crate) fn settle() {}
 
 pub(crate) fn pin() -> Guard {
     let id = REGISTRY.with_borrow_mut(|registry| {
@@ -139,7 +145,16 @@ impl Drop for Guard {
     }
 }
 
+/// Synchronises with every other call, in the order in which they come.
+fn hand_over(order: Ordering) {
+    let handover = REGISTRY.with_borrow(|registry| registry.handover.clone()).expect("inside a model");
+    handover.fetch_add(1, order);
+}
+
 fn run(ripe: Vec<Fate>) {
+    if !ripe.is_empty() {
+        hand_over(Ordering::Acquire);
+    }
     for fate in ripe {
         match fate {
             Fate::Memory(address) => {
@@ -171,6 +186,7 @@ impl Guard {
 
     fn push(&self, fate: Fate) {
         fence(Ordering::SeqCst);
+        hand_over(Ordering::Release);
         REGISTRY.with_borrow_mut(|registry| {
             let waits_for = registry.guards.clone();
             assert!(waits_for.contains(&self.id), "the retiring guard is alive");

@@ -1,7 +1,74 @@
 //! The back end of real programs: the default collector of `crossbeam-epoch`, which is one for the process.
+//!
+//! That collector frees some garbage once in 128 pins, which does not keep up with threads that retire several objects a pin,
+//! and nothing when there are no pins. So each thread collects for every [`BATCH`] objects that it retires, more than it
+//! retired, and [`settle`] collects what a long pin has held back.
 
+use std::cell::Cell;
 use std::marker::PhantomData;
+use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
+
+use crate::sync::Padded;
+
+/// Objects that a thread retires between two collections of its own.
+const BATCH: usize = 64;
+/// Objects that one collection is counted on to free; it frees up to 512.
+const ROUND: usize = 256;
+/// Counters of garbage, so that threads seldom share one.
+const SHARDS: usize = 16;
+
+/// What has been retired and not yet freed: the sum over the shards, each of which may be negative.
+static PENDING: [Padded<AtomicIsize>; SHARDS] = [const { Padded(AtomicIsize::new(0)) }; SHARDS];
+
+thread_local! {
+    /// What this thread has retired since it last collected.
+    static RETIRED: Cell<usize> = const { Cell::new(0) };
+    /// Whether this thread is collecting: what is retired by the collector's jobs is left to the round after, as a job that
+    /// collected would run jobs that collect.
+    static COLLECTING: Cell<bool> = const { Cell::new(false) };
+    static SHARD: usize = {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS
+    };
+}
+
+fn count(change: isize) {
+    // A thread that is ending may still free: any shard will do.
+    let shard = SHARD.try_with(|shard| *shard).unwrap_or(0);
+    // ORDER: garbage-count
+    PENDING[shard].0.fetch_add(change, Ordering::Relaxed);
+}
+
+/// Objects retired and not yet freed, in the whole process.
+fn pending() -> usize {
+    let sum: isize = PENDING.iter().map(|shard| shard.0.load(Ordering::Relaxed)).sum();
+    usize::try_from(sum).unwrap_or(0)
+}
+
+/// Collects what may be collected, after a long pin; does nothing while this thread is pinned still.
+pub(crate) fn settle() {
+    if crossbeam_epoch::is_pinned() {
+        return;
+    }
+    // Some rounds more than would do, as the first ones only advance the collector's epoch; no more, as another thread may
+    // hold garbage back.
+    for _ in 0..pending() / ROUND + 4 {
+        collect(&crossbeam_epoch::pin());
+    }
+}
+
+/// Hands this thread's garbage to all, and frees some of what may be freed.
+#[cold]
+fn collect(guard: &crossbeam_epoch::Guard) {
+    // A thread that is ending leaves it to others.
+    if COLLECTING.try_with(|collecting| collecting.replace(true)) == Ok(false) {
+        guard.flush();
+        COLLECTING.set(false);
+    }
+}
 
 /// A pinned thread. Nothing retired while it lives is freed before it is dropped.
 #[derive(Debug)]
@@ -21,16 +88,36 @@ impl Guard {
     /// 2. No guard created after this call can reach it.
     pub(crate) unsafe fn retire<T: Send + 'static>(&self, pointer: *mut T) {
         // SAFETY: (1) makes the box ours, (2) that nobody reads it when the job runs; `T: Send` lets it drop there.
-        unsafe { self.0.defer_unchecked(move || drop(Box::from_raw(pointer))) }
+        unsafe { self.defer(move || drop(Box::from_raw(pointer))) }
     }
 
-    /// Runs `job` once every guard alive now is gone, on whichever thread pins then.
+    /// Runs `job` once every guard alive now is gone, on whichever thread collects then. A panic of `job` ends there.
     ///
     /// # Safety
     /// 1. What `job` holds may be used and dropped on any thread, at any later time.
     pub(crate) unsafe fn defer(&self, job: impl FnOnce() + 'static) {
+        count(1);
+        let counted = move || {
+            quietly(job);
+            count(-1);
+        };
         // SAFETY: (1).
-        unsafe { self.0.defer_unchecked(job) }
+        unsafe { self.0.defer_unchecked(counted) }
+        let retired = RETIRED.try_with(|retired| retired.replace(retired.get() + 1)).unwrap_or(0);
+        if retired >= BATCH {
+            RETIRED.set(0);
+            collect(&self.0);
+        }
+    }
+}
+
+/// Runs a job of the collector. If a destructor of the program's panics here, neither the thread that happens to collect
+/// nor the rest of the garbage is to suffer.
+fn quietly(job: impl FnOnce()) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(job)) {
+        // Its destructor might panic, too.
+        mem::forget(payload);
+        tracing::error!(target: "connmgr", "a destructor panicked");
     }
 }
 
@@ -72,9 +159,3 @@ pub(crate) fn vacate<T>(_pointer: *const T) {}
 /// In a model, asserts that `pointer` lives or is null.
 #[inline(always)]
 pub(crate) fn check<T>(_pointer: *const T) {}
-
-/// Hands this thread's garbage to all, and collects some.
-#[cfg(test)]
-pub(crate) fn flush(guard: &Guard) {
-    guard.0.flush();
-}

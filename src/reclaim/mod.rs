@@ -21,10 +21,7 @@ use checked as backend;
 #[cfg(not(connmgr_loom))]
 use epoch as backend;
 
-pub(crate) use backend::{Guard, alloc, check, deref, free, occupy, pin, vacate};
+pub(crate) use backend::{Guard, alloc, check, deref, free, occupy, pin, settle, vacate};
 
 #[cfg(connmgr_loom)]
 pub(crate) use checked::model;
-
-#[cfg(all(test, not(connmgr_loom)))]
-pub(crate) use epoch::flush;

@@ -25,6 +25,12 @@ fn has(index: &Index<u64>, hash: u64, id: u64) -> bool {
     index.find(hash, &reclaim::pin(), |entry| *entry == id).is_some()
 }
 
+fn take(index: &Index<u64>, hash: u64, id: u64) {
+    let guard = reclaim::pin();
+    let node = index.find(hash, &guard, |entry| *entry == id).expect("there up to now");
+    index.remove(node, &guard, |_, _| true);
+}
+
 /// Three inserts of one id, two at once. Fails if the id comes to be there twice.
 #[test]
 fn one_id_is_inserted_once() {
@@ -67,7 +73,7 @@ fn inserts_during_growth_are_all_found() {
 /// The same id inserted by two threads while the table grows. Fails if old and new table each get one.
 #[test]
 fn one_id_is_inserted_once_during_growth() {
-    explore("one_id_is_inserted_once_during_growth", 3, 200, || {
+    explore("one_id_is_inserted_once_during_growth", 2, 200, || {
         let index = index_of(4);
         put(&index, 0, 1);
         put(&index, 1, 2);
@@ -118,11 +124,7 @@ fn a_removed_entry_does_not_come_back_by_growth() {
         let (a, b) = (Arc::clone(&index), Arc::clone(&index));
         together(
             [
-                Box::new(move || {
-                    let guard = reclaim::pin();
-                    let node = a.find(0, &guard, |entry| *entry == 1).expect("there up to now");
-                    a.remove(node, &guard);
-                }),
+                Box::new(move || take(&a, 0, 1)),
                 Box::new(move || {
                     put(&b, 2, 3);
                 }),
@@ -137,6 +139,60 @@ fn a_removed_entry_does_not_come_back_by_growth() {
         let guard = reclaim::pin();
         assert_eq!(index.walk(&guard).count(), 2, "nobody lost, nobody twice");
         assert_eq!(index.len(), 2, "and the count is exact");
+    });
+}
+
+/// A removal while two inserts fill the next table, so that three are linked. Fails if the chain loses or repeats an entry.
+#[test]
+fn a_removal_across_three_tables_is_complete() {
+    explore("a_removal_across_three_tables_is_complete", 2, 200, || {
+        let index = index_of(2);
+        put(&index, 0, 1);
+        put(&index, 0, 2);
+        let (a, b) = (Arc::clone(&index), Arc::clone(&index));
+        together(
+            [
+                Box::new(move || take(&a, 0, 1)),
+                Box::new(move || {
+                    put(&b, 0, 3);
+                    put(&b, 1, 4);
+                }),
+            ],
+            || {
+                let guard = reclaim::pin();
+                assert_eq!(index.walk(&guard).filter(|node| ***node == 2).count(), 1, "seen once");
+            },
+        );
+        assert!(!has(&index, 0, 1), "removed for good");
+        for (hash, id) in [(0, 2), (0, 3), (1, 4)] {
+            assert!(has(&index, hash, id), "{id} stays");
+        }
+        let guard = reclaim::pin();
+        assert_eq!(index.walk(&guard).count(), 3, "nobody lost, nobody twice");
+        assert_eq!(index.len(), 3, "and the count is exact");
+    });
+}
+
+/// Two removals on one path while two inserts make it longer. Fails if an entry that is there throughout is not found.
+#[test]
+fn two_removals_and_growth_lose_nobody() {
+    explore("two_removals_and_growth_lose_nobody", 2, 200, || {
+        let index = index_of(2);
+        put(&index, 0, 1);
+        put(&index, 1, 2);
+        put(&index, 0, 3);
+        let (a, b) = (Arc::clone(&index), Arc::clone(&index));
+        together([Box::new(move || take(&a, 0, 1)), Box::new(move || take(&b, 0, 3))], || {
+            put(&index, 0, 5);
+            assert!(has(&index, 1, 2), "present throughout");
+            put(&index, 0, 6);
+        });
+        for (hash, id) in [(1, 2), (0, 5), (0, 6)] {
+            assert!(has(&index, hash, id), "{id} stays");
+        }
+        assert!(!has(&index, 0, 1) && !has(&index, 0, 3), "removed for good");
+        let guard = reclaim::pin();
+        assert_eq!(index.walk(&guard).count(), 3, "nobody lost, nobody twice");
     });
 }
 

@@ -88,7 +88,7 @@ fn a_held_snapshot_keeps_a_record_that_was_unlinked() {
     });
 }
 
-/// A record is kept by a handle beyond every guard, while it dies and is unlinked.
+/// A record is kept by a handle beyond every guard, while it dies and is unlinked, or revived by the handle's own update.
 #[test]
 fn a_kept_record_outlives_its_unlinking() {
     explore("a_kept_record_outlives_its_unlinking", 3, 50, || {
@@ -96,17 +96,19 @@ fn a_kept_record_outlives_its_unlinking() {
         t.link(1, 1);
         let held = t.hold(&1).expect("there");
         let other = Arc::clone(&t);
+        let mut stored = None;
         together([Box::new(move || assert!(other.disconnect(&1, &1), "it was there"))], || {
-            if let Some(value) = t.update_held(&held, TAG, || 0, |value| value + 1) {
-                assert_eq!(value, 1, "added before the record died");
-            } else {
-                assert!(t.tag_value_held(&held, TAG).is_none(), "once dead, always dead");
-            }
+            stored = t.update_held(&held, TAG, || 0, |value| value + 1);
         });
-        assert!(t.tag_value_held(&held, TAG).is_none(), "dead in the end");
-        drop(held);
-        drop(reclaim::pin());
-        assert_eq!(t.len(), 0, "and unlinked");
+        let value = t.tag_value_held(&held, TAG);
+        match stored {
+            Some(stored) => assert_eq!(stored, 1, "added before the record died, or to the record revived"),
+            None => assert_eq!(value, None, "once sealed, always sealed"),
+        }
+        assert_eq!(value.flatten(), t.tag_value(&1, TAG), "the handle sees what the table sees");
+        t.untag(&1, TAG);
+        assert_eq!(t.len(), 0, "and unlinked in the end");
+        assert!(t.tag_value_held(&held, TAG).is_none(), "sealed in the end");
     });
 }
 

@@ -23,7 +23,12 @@
 //!   the number of epochs that somebody may still read, plus one.
 //! - (freeze) No cell of a state changes after the first compare-and-swap of the state pointer away from it was
 //!   attempted with values copied from it.
-//! - (death) Nothing replaces a dead state.
+//! - (death) A dead state may be replaced by one that is alive: the record is *revived*. Each death has a number, and a
+//!   job of its own that *seals* the record once every guard alive at that death is gone, if that death is its present state.
+//!   Nothing replaces a sealed state.
+
+mod slots;
+mod state;
 
 use std::cell::UnsafeCell;
 use std::fmt;
@@ -34,126 +39,14 @@ use smallvec::SmallVec;
 
 use crate::epoch::Epoch;
 use crate::reclaim::{self, Guard};
-use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, mutant, ordering};
+use crate::sync::{AtomicPtr, AtomicUsize, Ordering, mutant, ordering};
 
-/// A tag's name, interned.
-pub(crate) type TagId = u32;
-
-/// The lowest weight that is stored; lower ones saturate to it.
-pub const MIN_WEIGHT: i64 = -(1 << 62);
-/// The highest weight that is stored; higher ones saturate to it.
-pub const MAX_WEIGHT: i64 = (1 << 62) - 1;
-
-/// Set in a cell's word: the state is being replaced, and the value is final for this state.
-const FROZEN: u64 = 1;
-
-#[inline]
-fn encode(value: i64) -> u64 {
-    (value << 1) as u64
-}
-
-#[inline]
-fn decode(word: u64) -> i64 {
-    (word as i64) >> 1
-}
-
-/// A weight as it is stored.
-#[inline]
-pub(crate) fn saturate(value: i64) -> i64 {
-    value.clamp(MIN_WEIGHT, MAX_WEIGHT)
-}
-
-/// The exact sum, clamped: it is the same in whatever order the values come.
-pub(crate) fn sum(values: impl Iterator<Item = i64>) -> i64 {
-    let exact: i128 = values.map(i128::from).sum();
-    exact.clamp(i64::MIN.into(), i64::MAX.into()) as i64
-}
-
-/// One tag of one state: a 63-bit value over the frozen bit.
-#[derive(Debug)]
-struct Cell {
-    word: AtomicU64,
-    tag: TagId,
-}
-
-impl Cell {
-    fn new(tag: TagId, value: i64) -> Self {
-        Self { word: AtomicU64::new(encode(value)), tag }
-    }
-
-    #[inline]
-    fn load(&self) -> u64 {
-        // ORDER: cell-load
-        self.word.load(ordering!("cell-load", Acquire))
-    }
-
-    /// Makes the value final and returns it.
-    fn freeze(&self) -> i64 {
-        let word = self.load();
-        if word & FROZEN != 0 || mutant!("freeze-skipped") {
-            return decode(word);
-        }
-        // ORDER: cell-freeze
-        decode(self.word.fetch_or(FROZEN, ordering!("cell-freeze", AcqRel)))
-    }
-}
-
-/// What a record is at one time.
-#[derive(Debug)]
-pub(crate) struct State<L> {
-    epoch: u64,
-    prev: *const State<L>,
-    /// Shared by successive states that differ in tags only; null in a dead state.
-    links: *mut L,
-    cells: SmallVec<[Cell; 2]>,
-}
-
-// The first line of a state holds its header and its first two tags' values.
-#[cfg(all(target_pointer_width = "64", not(connmgr_loom)))]
-const _: () = assert!(size_of::<State<()>>() == 64);
-
-// SAFETY: the pointers are shared references in effect, whose targets the reclaimer keeps alive; what they lead to is
-// read from many threads (`L: Sync`) and dropped on any (`L: Send`).
-unsafe impl<L: Send + Sync> Send for State<L> {}
-// SAFETY: as above.
-unsafe impl<L: Send + Sync> Sync for State<L> {}
-
-impl<L> State<L> {
-    /// Whether the record is gone: nothing is ever added to it again.
-    #[inline]
-    pub(crate) fn is_dead(&self) -> bool {
-        self.links.is_null()
-    }
-
-    /// Everything but the tags, or `None` of a dead state.
-    pub(crate) fn links(&self) -> Option<&L> {
-        reclaim::check(self.links);
-        // SAFETY: links are retired with the last state that has them, so they live while this state does; nobody
-        // has a mutable reference to what has been published.
-        unsafe { self.links.as_ref() }
-    }
-
-    #[inline]
-    fn cell(&self, tag: TagId) -> Option<&Cell> {
-        self.cells.iter().find(|cell| cell.tag == tag)
-    }
-
-    /// The value of `tag`, read at this instant.
-    #[inline]
-    pub(crate) fn value(&self, tag: TagId) -> Option<i64> {
-        self.cell(tag).map(|cell| decode(cell.load()))
-    }
-
-    /// Each tag with its value, each read at its own instant.
-    pub(crate) fn tags(&self) -> impl ExactSizeIterator<Item = (TagId, i64)> {
-        self.cells.iter().map(|cell| (cell.tag, decode(cell.load())))
-    }
-
-    /// The sum of the values, each read at its own instant, clamped.
-    pub(crate) fn total(&self) -> i64 {
-        sum(self.tags().map(|(_, value)| value))
-    }
-}
+pub(crate) use slots::Owner;
+use slots::{SLOTS, Slot};
+use state::{Cell, FROZEN, SEALED, death, decode, encode, saturate};
+#[cfg_attr(connmgr_loom, allow(unused_imports, reason = "for the crate's interface"))]
+pub use state::{MAX_WEIGHT, MIN_WEIGHT};
+pub(crate) use state::{State, TagId, sum};
 
 /// What becomes of the tags in a replacement.
 #[derive(Clone, Copy, Debug)]
@@ -177,8 +70,8 @@ pub(crate) enum LinkEdit<L> {
     Keep,
     /// They become these.
     Become(L),
-    /// The record dies.
-    Die,
+    /// The record dies its death of this number, by [`Versioned::next_death`].
+    Die(usize),
 }
 
 /// Why a replacement did not happen.
@@ -190,19 +83,33 @@ pub(crate) enum Refused {
     Above,
 }
 
-/// What owns a record's memory and can keep it until a state inside it has been freed.
-pub(crate) trait Owner {
-    /// Keeps the record's memory until it is dropped.
-    type Kept: Send + 'static;
-
-    fn keep(&self) -> Self::Kept;
+/// A closure that gives a tag's new value, and what it gave last: it is run again only for another value.
+///
+/// So a closure whose own calls replace the peer's state does not make itself void, unless they change this very tag.
+#[derive(Debug)]
+pub(crate) struct Upsert<F> {
+    f: F,
+    last: Option<(i64, i64)>,
 }
 
-/// A place for a state within the record.
-type Slot<L> = UnsafeCell<MaybeUninit<State<L>>>;
+impl<F: FnMut(i64) -> i64> Upsert<F> {
+    pub(crate) fn new(f: F) -> Self {
+        Self { f, last: None }
+    }
 
-/// How many there are: one for the present state, and one for its successor while it waits to be freed.
-const SLOTS: usize = 2;
+    /// The weight to store in place of `from`.
+    #[inline]
+    pub(crate) fn apply(&mut self, from: i64) -> i64 {
+        match self.last {
+            Some((seen, to)) if seen == from => to,
+            _ => {
+                let to = saturate((self.f)(from));
+                self.last = Some((from, to));
+                to
+            }
+        }
+    }
+}
 
 /// The atomically replaced state of one record.
 ///
@@ -212,7 +119,7 @@ const SLOTS: usize = 2;
 pub(crate) struct Versioned<L> {
     /// Null until the record is [settled](Self::settle).
     state: AtomicPtr<State<L>>,
-    /// A bit for each slot that holds a state, or is about to.
+    /// A bit for each slot that holds a state, or is about to; above them, the number of the next death.
     busy: AtomicUsize,
     slots: [Slot<L>; SLOTS],
 }
@@ -226,13 +133,6 @@ unsafe impl<L: Send + Sync> Sync for Versioned<L> {}
 impl<L> fmt::Debug for Versioned<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Versioned").finish_non_exhaustive()
-    }
-}
-
-impl<L> Versioned<L> {
-    /// The slot that `state` is in, if it is in one.
-    fn slot_of(&self, state: *const State<L>) -> Option<usize> {
-        self.slots.iter().position(|slot| slot.get().cast_const().cast() == state)
     }
 }
 
@@ -266,62 +166,33 @@ impl<L: Send + Sync + 'static> Versioned<L> {
         unsafe { (*first).epoch = epoch }
     }
 
-    /// Puts a state where it can be published from.
-    fn place(&self, state: State<L>) -> *mut State<L> {
-        // ORDER: slot-claim
-        let busy = self.busy.load(ordering!("slot-claim", Acquire));
-        let free = busy.trailing_ones() as usize;
-        if free < SLOTS {
-            // ORDER: slot-claim
-            let claimed = ordering!("slot-claim", Acquire);
-            if self.busy.compare_exchange(busy, busy | 1 << free, claimed, Ordering::Relaxed).is_ok() {
-                // SAFETY: the bit was clear, so nobody reads the slot any more, and this thread set it.
-                let state: *mut State<L> = unsafe { (*self.slots[free].get()).write(state) };
-                reclaim::occupy(state);
-                return state;
-            }
-        }
-        reclaim::alloc(state).as_ptr()
+    /// A number for the death that the caller is about to try.
+    pub(crate) fn next_death(&self) -> usize {
+        // ORDER: death-number
+        // One bit is for the dead mark: a record may try to die 2^61 times (2^29 on 32 bits) before a number comes again.
+        (self.busy.fetch_add(1 << SLOTS, Ordering::Relaxed) >> SLOTS) & (usize::MAX >> 2)
     }
 
-    /// Frees what [`Self::place`] placed.
-    ///
-    /// # Safety
-    /// 1. `state` is of this record, and freed once.
-    /// 2. Nobody reads it any more.
-    unsafe fn displace(&self, state: *mut State<L>) {
-        let Some(slot) = self.slot_of(state) else {
-            // SAFETY: (1), (2): not in a slot, so it was allocated.
-            unsafe { reclaim::free(state) };
-            return;
-        };
-        reclaim::vacate(state);
-        // SAFETY: (1), (2).
-        unsafe { state.drop_in_place() };
-        // ORDER: slot-release
-        self.busy.fetch_and(!(1 << slot), ordering!("slot-release", Release));
-    }
-
-    /// Frees `state` once every guard alive now is gone.
-    ///
-    /// # Safety
-    /// 1. `state` is of this record, and freed once.
-    /// 2. No guard created after this call can reach it.
-    /// 3. `owner` owns this record.
-    unsafe fn retire(&self, state: *mut State<L>, owner: &impl Owner, guard: &Guard) {
-        if self.slot_of(state).is_none() {
-            // SAFETY: (1), (2); not in a slot, so it was allocated.
-            unsafe { guard.retire(state) };
-            return;
+    /// Makes a record whose present state is its death of that number dead for good. Returns whether it was, and is.
+    pub(crate) fn seal(&self, number: usize, owner: &impl Owner, guard: &Guard) -> bool {
+        let state = self.load(guard);
+        if state.links != death(number) && !mutant!("sealed-though-revived") {
+            return false;
         }
-        let (record, kept) = (ptr::from_ref(self), owner.keep());
-        let free = move || {
-            // SAFETY: `kept` keeps the record up to here, by (3); the job runs once, when no reader is left: (1), (2).
-            unsafe { (*record).displace(state) };
-            drop(kept);
-        };
-        // SAFETY: (1) `L: Send + Sync`, and so is the hold.
-        unsafe { guard.defer(free) }
+        // Nobody needs an earlier state any more, so the seal has no past.
+        let (links, cells) = (ptr::without_provenance_mut(SEALED), SmallVec::new());
+        let sealed = self.place(State { epoch: state.epoch, prev: ptr::null(), links, cells });
+        let dead = ptr::from_ref(state).cast_mut();
+        // ORDER: state-publish
+        let published = ordering!("state-publish", AcqRel);
+        if self.state.compare_exchange(dead, sealed, published, Ordering::Relaxed).is_err() {
+            // SAFETY: never published.
+            unsafe { self.displace(sealed) };
+            return false;
+        }
+        // SAFETY: the swap made it unreachable, and this thread alone won it; `owner` owns this record.
+        unsafe { self.retire(dead, owner, guard) };
+        true
     }
 
     /// The present state.
@@ -348,9 +219,9 @@ impl<L: Send + Sync + 'static> Versioned<L> {
         Some(state)
     }
 
-    /// Sets `tag` to `f` of its value, or of 0; returns the value stored, or `None` if the record is dead.
+    /// Sets `tag` to `upsert` of its value, or of 0; returns the value stored, or `None` if the record is sealed.
     ///
-    /// `f` may run more than once. `adopt` says what becomes of the links if the tag is new. Linearizes at the
+    /// `adopt` says what becomes of the links if the tag is new; it must revive a dead record. Linearizes at the
     /// compare-and-swap of the cell or of the state.
     #[inline]
     pub(crate) fn update(
@@ -358,17 +229,17 @@ impl<L: Send + Sync + 'static> Versioned<L> {
         tag: TagId,
         epoch: &Epoch,
         guard: &Guard,
-        mut f: impl FnMut(i64) -> i64,
+        upsert: &mut Upsert<impl FnMut(i64) -> i64>,
         adopt: impl Fn(&State<L>) -> LinkEdit<L>,
         owner: &impl Owner,
     ) -> Option<i64> {
         loop {
             let state = self.load(guard);
-            if state.is_dead() {
-                return None;
-            }
             let Some(cell) = state.cell(tag) else {
-                let to = saturate(f(0));
+                if state.is_sealed() {
+                    return None;
+                }
+                let to = upsert.apply(0);
                 if self.replace(state, TagEdit::Set(tag, to), adopt(state), epoch, owner, guard).is_ok() {
                     return Some(to);
                 }
@@ -376,7 +247,7 @@ impl<L: Send + Sync + 'static> Versioned<L> {
             };
             let from = cell.load();
             let early = if mutant!("epoch-before-closure") { epoch.stamp() } else { 0 };
-            let to = saturate(f(decode(from)));
+            let to = upsert.apply(decode(from));
             let now = if mutant!("epoch-before-closure") { early } else { epoch.stamp() };
             if from & FROZEN == 0 && (now == state.epoch || mutant!("epoch-unchecked")) {
                 // ORDER: cell-update
@@ -413,7 +284,7 @@ impl<L: Send + Sync + 'static> Versioned<L> {
         self.replace(state, TagEdit::Set(cell.tag, to), LinkEdit::Keep, epoch, owner, guard).is_ok()
     }
 
-    /// Tries once to replace `state`, which [`Self::load`] gave under `guard` and is not dead.
+    /// Tries once to replace `state`, which [`Self::load`] gave under `guard` and is not sealed.
     ///
     /// Linearizes at the compare-and-swap of the state pointer. The caller decided from `state`'s structure, which
     /// cannot have changed when that succeeds.
@@ -426,7 +297,10 @@ impl<L: Send + Sync + 'static> Versioned<L> {
         owner: &impl Owner,
         guard: &Guard,
     ) -> Result<(), Refused> {
-        debug_assert!(!state.is_dead(), "nothing replaces a dead state");
+        debug_assert!(
+            !state.is_sealed() || mutant!("sealed-though-revived"),
+            "nothing replaces a sealed state"
+        );
         let cells = Self::frozen_copy(state, tags)?;
         let stamp = if mutant!("stamp-not-renewed") { state.epoch } else { epoch.stamp() };
         let keeps_links = matches!(links, LinkEdit::Keep);
@@ -440,7 +314,7 @@ impl<L: Send + Sync + 'static> Versioned<L> {
             links: match links {
                 LinkEdit::Keep => state.links,
                 LinkEdit::Become(links) => reclaim::alloc(links).as_ptr(),
-                LinkEdit::Die => ptr::null_mut(),
+                LinkEdit::Die(number) => death(number),
             },
             cells,
         });
@@ -450,9 +324,9 @@ impl<L: Send + Sync + 'static> Versioned<L> {
         if self.state.compare_exchange(old, successor, published, Ordering::Relaxed).is_err() {
             // SAFETY: never published, so it is ours alone; so are its links unless they are the old state's.
             unsafe {
-                let links = (*successor).links;
+                let (links, dead) = ((*successor).links, (*successor).is_dead());
                 self.displace(successor);
-                if !keeps_links && !links.is_null() {
+                if !keeps_links && !dead {
                     reclaim::free(links);
                 }
             }
@@ -463,7 +337,7 @@ impl<L: Send + Sync + 'static> Versioned<L> {
         // include theirs. The links go with the last state that has them.
         unsafe {
             self.retire(old, owner, guard);
-            if !keeps_links {
+            if !keeps_links && !state.is_dead() {
                 guard.retire(state.links);
             }
         }
@@ -517,7 +391,7 @@ impl<L> Drop for Versioned<L> {
         // SAFETY: `&mut self`: nobody else can reach the record, so the present state and its links are ours; earlier
         // ones were retired when they were replaced, and freed by now if they were in a slot, as they kept the record.
         unsafe {
-            let links = (*state).links;
+            let (links, dead) = ((*state).links, (*state).is_dead());
             if self.slot_of(state).is_none() {
                 reclaim::free(state);
             } else {
@@ -526,7 +400,7 @@ impl<L> Drop for Versioned<L> {
                 }
                 state.drop_in_place();
             }
-            if !links.is_null() {
+            if !dead {
                 reclaim::free(links);
             }
         }

@@ -1,0 +1,148 @@
+//! What a record is at one time: cells in an immutable structure.
+
+use std::ptr;
+
+use smallvec::SmallVec;
+
+use crate::reclaim;
+use crate::sync::{AtomicU64, mutant, ordering};
+
+/// A tag's name, interned.
+pub(crate) type TagId = u32;
+
+/// The lowest weight that is stored; lower ones saturate to it.
+pub const MIN_WEIGHT: i64 = -(1 << 62);
+/// The highest weight that is stored; higher ones saturate to it.
+pub const MAX_WEIGHT: i64 = (1 << 62) - 1;
+
+/// Set in a cell's word: the state is being replaced, and the value is final for this state.
+pub(super) const FROZEN: u64 = 1;
+
+/// Set in a dead state's `links`, where a pointer has it clear.
+pub(super) const DEAD: usize = 1;
+/// The `links` of a state that is dead for good: no death's number.
+pub(super) const SEALED: usize = usize::MAX;
+
+/// The `links` of the state of a record's death of that number.
+pub(super) fn death<L>(number: usize) -> *mut L {
+    const { assert!(align_of::<L>() > DEAD, "a pointer to links has the dead bit clear") };
+    ptr::without_provenance_mut(number << 1 | DEAD)
+}
+
+#[inline]
+pub(super) fn encode(value: i64) -> u64 {
+    (value << 1) as u64
+}
+
+#[inline]
+pub(super) fn decode(word: u64) -> i64 {
+    (word as i64) >> 1
+}
+
+/// A weight as it is stored.
+#[inline]
+pub(crate) fn saturate(value: i64) -> i64 {
+    value.clamp(MIN_WEIGHT, MAX_WEIGHT)
+}
+
+/// The exact sum, clamped: it is the same in whatever order the values come.
+pub(crate) fn sum(values: impl Iterator<Item = i64>) -> i64 {
+    let exact: i128 = values.map(i128::from).sum();
+    exact.clamp(i64::MIN.into(), i64::MAX.into()) as i64
+}
+
+/// One tag of one state: a 63-bit value over the frozen bit.
+#[derive(Debug)]
+pub(super) struct Cell {
+    pub(super) word: AtomicU64,
+    pub(super) tag: TagId,
+}
+
+impl Cell {
+    pub(super) fn new(tag: TagId, value: i64) -> Self {
+        Self { word: AtomicU64::new(encode(value)), tag }
+    }
+
+    #[inline]
+    pub(super) fn load(&self) -> u64 {
+        // ORDER: cell-load
+        self.word.load(ordering!("cell-load", Acquire))
+    }
+
+    /// Makes the value final and returns it.
+    pub(super) fn freeze(&self) -> i64 {
+        let word = self.load();
+        if word & FROZEN != 0 || mutant!("freeze-skipped") {
+            return decode(word);
+        }
+        // ORDER: cell-freeze
+        decode(self.word.fetch_or(FROZEN, ordering!("cell-freeze", AcqRel)))
+    }
+}
+
+/// What a record is at one time.
+#[derive(Debug)]
+pub(crate) struct State<L> {
+    pub(super) epoch: u64,
+    pub(super) prev: *const State<L>,
+    /// Shared by successive states that differ in tags only. In a dead state no pointer, but an odd number: which death it
+    /// was, or [`SEALED`].
+    pub(super) links: *mut L,
+    pub(super) cells: SmallVec<[Cell; 2]>,
+}
+
+// The first line of a state holds its header and its first two tags' values.
+#[cfg(all(target_pointer_width = "64", not(connmgr_loom)))]
+const _: () = assert!(size_of::<State<()>>() == 64);
+
+// SAFETY: the pointers are shared references in effect, whose targets the reclaimer keeps alive; what they lead to is
+// read from many threads (`L: Sync`) and dropped on any (`L: Send`).
+unsafe impl<L: Send + Sync> Send for State<L> {}
+// SAFETY: as above.
+unsafe impl<L: Send + Sync> Sync for State<L> {}
+
+impl<L> State<L> {
+    /// Whether the record holds nothing, for now or for good.
+    #[inline]
+    pub(crate) fn is_dead(&self) -> bool {
+        self.links.addr() & DEAD != 0
+    }
+
+    /// Whether the record is gone for good: nothing is ever added to it again.
+    #[inline]
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.links.addr() == SEALED
+    }
+
+    /// Everything but the tags, or `None` of a dead state.
+    pub(crate) fn links(&self) -> Option<&L> {
+        if self.is_dead() {
+            return None;
+        }
+        reclaim::check(self.links);
+        // SAFETY: links are retired with the last state that has them, so they live while this state does; nobody
+        // has a mutable reference to what has been published.
+        unsafe { self.links.as_ref() }
+    }
+
+    #[inline]
+    pub(super) fn cell(&self, tag: TagId) -> Option<&Cell> {
+        self.cells.iter().find(|cell| cell.tag == tag)
+    }
+
+    /// The value of `tag`, read at this instant.
+    #[inline]
+    pub(crate) fn value(&self, tag: TagId) -> Option<i64> {
+        self.cell(tag).map(|cell| decode(cell.load()))
+    }
+
+    /// Each tag with its value, each read at its own instant.
+    pub(crate) fn tags(&self) -> impl ExactSizeIterator<Item = (TagId, i64)> {
+        self.cells.iter().map(|cell| (cell.tag, decode(cell.load())))
+    }
+
+    /// The sum of the values, each read at its own instant, clamped.
+    pub(crate) fn total(&self) -> i64 {
+        sum(self.tags().map(|(_, value)| value))
+    }
+}

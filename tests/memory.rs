@@ -1,0 +1,140 @@
+//! What is live bounds what is kept: ids are counted as they are made and dropped.
+//!
+//! One test at a time, as all count the same ids: they are cases of one test.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use connmgr::testing::Loopback;
+use connmgr::{BasicConnManager, ManualClock};
+
+static ALIVE: AtomicI64 = AtomicI64::new(0);
+
+/// A peer id that is counted while it lives.
+#[derive(PartialEq, Eq, Hash, Debug)]
+struct Counted(u64);
+
+impl Counted {
+    fn new(id: u64) -> Self {
+        ALIVE.fetch_add(1, Ordering::Relaxed);
+        Self(id)
+    }
+}
+
+impl Clone for Counted {
+    fn clone(&self) -> Self {
+        Self::new(self.0)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        ALIVE.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+type Manager = BasicConnManager<Counted, Loopback>;
+
+fn alive() -> i64 {
+    ALIVE.load(Ordering::Relaxed)
+}
+
+fn manager(clock: &ManualClock) -> Manager {
+    Manager::builder().background(false).clock(clock.clone()).build().expect("a valid configuration")
+}
+
+/// Expiries all run under one pin, which the collector's own pace did not keep up with: garbage grew for ever.
+fn temporary_records_that_come_and_go_for_ever_are_bounded() {
+    const ROUND: u64 = 5_000;
+    let clock = ManualClock::new();
+    let manager = manager(&clock);
+    let tag = manager.tag("seen");
+    for round in 0..40 {
+        for id in 0..ROUND {
+            manager.tag_peer(&Counted::new(round * ROUND + id), &tag, 1);
+        }
+        clock.advance(Duration::from_secs(100));
+        let report = manager.trim_open_conns();
+        assert_eq!(report.expired, ROUND as usize, "all are past their grace");
+        assert!(
+            alive() <= 2 * ROUND as i64,
+            "{} ids alive in round {round}, {ROUND} at most are needed",
+            alive()
+        );
+    }
+}
+
+/// A burst followed by quiet was never collected.
+fn a_burst_is_given_back_without_further_calls_that_retire() {
+    let clock = ManualClock::new();
+    let manager = manager(&clock);
+    for id in 0..50_000 {
+        manager.tag_peer(&Counted::new(id), "seen", 1);
+    }
+    clock.advance(Duration::from_secs(100));
+    for _ in 0..20 {
+        let _ = manager.trim_open_conns();
+    }
+    assert!(alive() <= 1_000, "{} ids alive with no peer left", alive());
+    assert!(manager.info().peers <= 1_000, "{} records with no peer left", manager.info().peers);
+}
+
+/// What a snapshot held back was not collected after it was gone.
+fn what_a_snapshot_held_back_is_given_back_after_it() {
+    let manager = manager(&ManualClock::new());
+    let snapshot = manager.snapshot();
+    for id in 0..50_000 {
+        manager.connected(&Counted::new(id), Loopback::inbound(1));
+        manager.disconnected(&Counted::new(id), &1);
+    }
+    assert_eq!(snapshot.iter().count(), 0, "nobody was there when it was taken");
+    drop(snapshot);
+    for _ in 0..20 {
+        let _ = manager.trim_open_conns();
+    }
+    assert!(alive() <= 1_000, "{} ids alive with no peer left", alive());
+}
+
+/// A peer that kept reconnecting under a snapshot left a record each time, all on one path, which every look-up had to follow.
+fn a_peer_that_returns_under_a_snapshot_is_one_record() {
+    let manager = manager(&ManualClock::new());
+    let snapshot = manager.snapshot();
+    for _ in 0..10_000 {
+        manager.connected(&Counted::new(7), Loopback::inbound(1));
+        manager.disconnected(&Counted::new(7), &1);
+    }
+    assert!(manager.info().peers <= 1, "{} records of one peer", manager.info().peers);
+    drop(snapshot);
+}
+
+/// A snapshot holds back what it needs once, however often values change.
+fn repeated_updates_under_a_snapshot_make_no_garbage() {
+    let manager = manager(&ManualClock::new());
+    for id in 0..1_000 {
+        manager.tag_peer(&Counted::new(id), "score", 0);
+    }
+    let before = alive();
+    let snapshot = manager.snapshot();
+    let score = manager.tag("score");
+    for round in 1..=100 {
+        for id in 0..1_000 {
+            let stored = manager.upsert_tag(&Counted::new(id), &score, |value| value + 1);
+            assert_eq!(stored, round, "no update is lost");
+        }
+    }
+    assert!(alive() <= before, "an update of a value makes no record");
+    assert!(snapshot.iter().all(|peer| peer.value() == 0), "the snapshot is of before");
+}
+
+#[test]
+fn memory_follows_what_is_live() {
+    for case in [
+        temporary_records_that_come_and_go_for_ever_are_bounded,
+        a_burst_is_given_back_without_further_calls_that_retire,
+        what_a_snapshot_held_back_is_given_back_after_it,
+        a_peer_that_returns_under_a_snapshot_is_one_record,
+        repeated_updates_under_a_snapshot_make_no_garbage,
+    ] {
+        case();
+    }
+}
