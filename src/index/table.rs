@@ -189,6 +189,7 @@ impl<T: Send + Sync + 'static> Table<T> {
                 // Most likely it is the one: have the lines of its key and states on their way.
                 prefetch(node.wrapping_byte_add(64));
                 prefetch(node.wrapping_byte_add(128));
+                prefetch(node.wrapping_byte_add(192));
                 // SAFETY: not removed, so by (unlinked) it is not freed while a guard of this time is alive.
                 let node = unsafe { reclaim::deref(node, guard) };
                 if node.hash() == hash && accept(node) {

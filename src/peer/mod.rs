@@ -182,12 +182,14 @@ where
         now: impl Fn() -> u64,
         f: impl FnMut(i64) -> i64,
     ) -> Option<i64> {
+        node.state.prefetch();
         self.update_found(node, tag, &now, &mut Upsert::new(f), &reclaim::pin())
     }
 
     /// The value of one tag of a record that is kept; `None` if it is sealed, `Some(None)` without that tag.
     #[inline]
     pub(crate) fn tag_value_held(&self, node: &Held<Peer<K, C>>, tag: TagId) -> Option<Option<i64>> {
+        node.state.prefetch();
         let guard = reclaim::pin();
         let state = node.state.load(&guard);
         (!state.is_sealed()).then(|| state.value(tag))

@@ -39,7 +39,7 @@ use smallvec::SmallVec;
 
 use crate::epoch::Epoch;
 use crate::reclaim::{self, Guard};
-use crate::sync::{AtomicPtr, AtomicUsize, Ordering, mutant, ordering};
+use crate::sync::{AtomicPtr, AtomicUsize, Ordering, mutant, ordering, prefetch};
 
 pub(crate) use slots::Owner;
 use slots::{SLOTS, Slot};
@@ -203,6 +203,14 @@ impl<L: Send + Sync + 'static> Versioned<L> {
         // SAFETY: read from the record just now, so it was reachable since the guard was created; states are never
         // borrowed mutably once published.
         unsafe { reclaim::deref(state, guard) }
+    }
+
+    /// Has the lines on their way that the present state is most likely in: to be called where a look-up has not done so.
+    #[inline]
+    pub(crate) fn prefetch(&self) {
+        for slot in &self.slots {
+            prefetch(slot.get());
+        }
     }
 
     /// The state at `epoch`, which the caller obtained by [`Epoch::advance`] under `guard`; `None` if the record did
