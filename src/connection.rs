@@ -39,7 +39,7 @@ impl fmt::Display for CloseReason {
 /// A connection as the manager needs it.
 ///
 /// The manager keeps the value from `connected` until `disconnected`, and drops it some time afterwards, on any
-/// thread that uses a manager; its destructor must not panic.
+/// thread that uses a manager, perhaps inside a trim: its destructor must not panic, block, or wait for a trim.
 pub trait Connection: Send + Sync + 'static {
     /// What tells the connections of one peer apart. Two of them may share an address.
     type Id: Eq + Hash + Clone + Send + Sync + Debug + 'static;

@@ -46,8 +46,10 @@
 //! **P5. Bounded memory.** While a snapshot is held, garbage grows with structural changes and first writes after a snapshot, never with
 //! repeated updates of values, and is returned afterwards. A table has at most 16 slots (of a word) for each live record, or 64,
 //! and while it is migrated its successor besides; records of peers that left go once no earlier reader is left. What is left behind is
-//! at most 64 objects of each thread that has stopped calling. Ids and connections may be dropped late, on
-//! any thread that uses a manager; their destructors should not panic (a panic is caught and logged). Hashing is keyed, so ids cannot be chosen to collide.
+//! at most 64 objects of each thread that has stopped calling, and what a guard still held when the last snapshot or trim ended, until
+//! the next one ends or calls go on. Ids and connections may be dropped late, on
+//! any thread that uses a manager; their destructors should not panic (a panic is caught and logged), and should
+//! not block, nor wait for a trim: they may run inside one. Hashing is keyed, so ids cannot be chosen to collide.
 //!
 //! **P6. Callbacks run with nothing held**: no lock, no claim, no unpublished state. They may panic, block or call the manager. Only the
 //! closure of an upsert runs under the reclamation pin: blocking there delays frees, never operations. (So do the

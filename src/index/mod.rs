@@ -250,7 +250,8 @@ impl<T: Send + Sync + 'static> Shared<T> {
         let new = std::ptr::from_ref(next).cast_mut();
         // ORDER: root-swing
         let swung = ordering!("root-swing", AcqRel);
-        if self.root.compare_exchange(old, new, swung, Ordering::Relaxed).is_ok() {
+        // `old` as it was stored, not as a shared reference.
+        if let Ok(old) = self.root.compare_exchange(old, new, swung, Ordering::Relaxed) {
             // SAFETY: (1) tables come from `alloc`, and this thread alone won the swap. (2) The root was the only
             // way to `old`: it is the oldest table of the chain.
             unsafe { guard.retire(old) }
@@ -296,6 +297,6 @@ impl<T: Send + Sync + 'static> Drop for Shared<T> {
             unsafe { node::release(node.as_ptr()) };
         }
         // SAFETY: `&mut self`: nobody can reach the table any more.
-        unsafe { reclaim::free(std::ptr::from_ref(table).cast_mut()) };
+        unsafe { reclaim::free(self.root.load(Ordering::Relaxed)) };
     }
 }

@@ -41,14 +41,16 @@ impl<T> Node<T> {
     }
 
     pub(super) fn as_ptr(&self) -> *mut Self {
-        std::ptr::from_ref(self).cast_mut()
+        // Not `from_ref(self)`, which may not free: the provenance that `Spare::new` exposed.
+        std::ptr::with_exposed_provenance_mut(std::ptr::from_ref(self).addr())
     }
 
     /// Keeps the node beyond the guard under which it was found.
     pub(crate) fn hold(&self) -> Held<T> {
         // ORDER: keeper-add
         self.keepers.fetch_add(1, Ordering::Relaxed);
-        Held(NonNull::from(self))
+        // SAFETY: a reference's address is not null.
+        Held(unsafe { NonNull::new_unchecked(self.as_ptr()) })
     }
 }
 
@@ -126,7 +128,7 @@ pub(super) struct Spare<T>(NonNull<Node<T>>);
 impl<T: 'static> Spare<T> {
     pub(super) fn new(hash: u64, value: T) -> Self {
         let node = reclaim::alloc(Node { hash, keepers: AtomicUsize::new(1), value });
-        let address = node.as_ptr().addr();
+        let address = node.as_ptr().expose_provenance();
         assert!(address & SPARE_BITS == 0, "the allocator gave an address outside 48 bits: {address:#x}");
         Self(node)
     }

@@ -12,6 +12,7 @@ use crate::index::Held;
 use crate::interface::{Protection, TagInfo};
 use crate::names::AsTag;
 use crate::peer::Peer;
+use crate::versioned::Upsert;
 
 /// A handle to one peer of a borrowed manager: see [`BasicConnManager::peer`].
 ///
@@ -76,18 +77,18 @@ where
 
     /// As [`BasicConnManager::upsert_tag`], without the look-up of the peer while its record lives.
     #[inline]
-    pub fn upsert_tag(&self, tag: impl AsTag, mut upsert: impl FnMut(i64) -> i64) -> i64 {
+    pub fn upsert_tag(&self, tag: impl AsTag, upsert: impl FnMut(i64) -> i64) -> i64 {
         let inner = &self.manager().inner;
-        let tag = inner.names.intern(&tag);
+        let (tag, mut upsert) = (inner.names.intern(&tag), Upsert::new(upsert));
         // The closure may use this very handle: then it finds it taken, and goes by the peer's id.
         let record = self.record.take();
         if let Some(held) = record
-            && let Some(value) = inner.table.update_held(&held, tag, || inner.limits.now(), &mut upsert)
+            && let Some(value) = inner.table.upsert_held(&held, tag, || inner.limits.now(), &mut upsert)
         {
             self.record.set(Some(held));
             return value;
         }
-        let value = inner.table.update(&self.peer, tag, || inner.limits.now(), upsert);
+        let value = inner.table.upsert(&self.peer, tag, || inner.limits.now(), &mut upsert);
         self.record.set(inner.table.hold(&self.peer));
         value
     }

@@ -157,33 +157,44 @@ where
         now: impl Fn() -> u64,
         f: impl FnMut(i64) -> i64,
     ) -> i64 {
+        self.upsert(key, tag, now, &mut Upsert::new(f))
+    }
+
+    /// [`Self::update`] by a closure that may have been tried elsewhere.
+    #[inline]
+    pub(crate) fn upsert(
+        &self,
+        key: &K,
+        tag: TagId,
+        now: impl Fn() -> u64,
+        upsert: &mut Upsert<impl FnMut(i64) -> i64>,
+    ) -> i64 {
         let guard = reclaim::pin();
-        let mut upsert = Upsert::new(f);
         loop {
             let node = match self.find(key, &guard) {
                 Some(node) => node,
-                None => match self.insert_tagged(key, tag, &now, &mut upsert, &guard) {
+                None => match self.insert_tagged(key, tag, &now, upsert, &guard) {
                     Ok(value) => return value,
                     Err(node) => node,
                 },
             };
-            if let Some(value) = self.update_found(node, tag, &now, &mut upsert, &guard) {
+            if let Some(value) = self.update_found(node, tag, &now, upsert, &guard) {
                 return value;
             }
         }
     }
 
-    /// [`Self::update`] on a record that is kept; `None` if it is sealed.
+    /// [`Self::upsert`] on a record that is kept; `None` if it is sealed.
     #[inline]
-    pub(crate) fn update_held(
+    pub(crate) fn upsert_held(
         &self,
         node: &Held<Peer<K, C>>,
         tag: TagId,
         now: impl Fn() -> u64,
-        f: impl FnMut(i64) -> i64,
+        upsert: &mut Upsert<impl FnMut(i64) -> i64>,
     ) -> Option<i64> {
         node.state.prefetch();
-        self.update_found(node, tag, &now, &mut Upsert::new(f), &reclaim::pin())
+        self.update_found(node, tag, &now, upsert, &reclaim::pin())
     }
 
     /// The value of one tag of a record that is kept; `None` if it is sealed, `Some(None)` without that tag.

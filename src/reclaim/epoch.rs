@@ -29,6 +29,8 @@ thread_local! {
     /// Whether this thread is collecting: what is retired by the collector's jobs is left to the round after, as a job that
     /// collected would run jobs that collect.
     static COLLECTING: Cell<bool> = const { Cell::new(false) };
+    /// Jobs that this thread has run, wrapping.
+    static RAN: Cell<usize> = const { Cell::new(0) };
     static SHARD: usize = {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS
@@ -53,10 +55,14 @@ pub(crate) fn settle() {
     if crossbeam_epoch::is_pinned() {
         return;
     }
-    // Some rounds more than would do, as the first ones only advance the collector's epoch; no more, as another thread may
-    // hold garbage back.
-    for _ in 0..pending() / ROUND + 4 {
+    // The first rounds only advance the collector's epoch. A round that frees nothing is held back by another thread, or
+    // there is nothing left. What is freed retires more, so there are generations: three to a record's death.
+    let (mut idle, mut rounds) = (0, pending() / ROUND * 4 + 16);
+    while idle < 4 && rounds > 0 {
+        let before = RAN.with(Cell::get);
         collect(&crossbeam_epoch::pin());
+        idle = if RAN.with(Cell::get) == before { idle + 1 } else { 0 };
+        rounds -= 1;
     }
 }
 
@@ -65,7 +71,16 @@ pub(crate) fn settle() {
 fn collect(guard: &crossbeam_epoch::Guard) {
     // A thread that is ending leaves it to others.
     if COLLECTING.try_with(|collecting| collecting.replace(true)) == Ok(false) {
+        let _done = Collecting;
         guard.flush();
+    }
+}
+
+/// This thread's collection, over when dropped.
+struct Collecting;
+
+impl Drop for Collecting {
+    fn drop(&mut self) {
         COLLECTING.set(false);
     }
 }
@@ -100,11 +115,12 @@ impl Guard {
         let counted = move || {
             quietly(job);
             count(-1);
+            RAN.with(|ran| ran.set(ran.get().wrapping_add(1)));
         };
         // SAFETY: (1).
         unsafe { self.0.defer_unchecked(counted) }
         let retired = RETIRED.try_with(|retired| retired.replace(retired.get() + 1)).unwrap_or(0);
-        if retired >= BATCH {
+        if retired + 1 >= BATCH {
             RETIRED.set(0);
             collect(&self.0);
         }
@@ -115,9 +131,10 @@ impl Guard {
 /// nor the rest of the garbage is to suffer.
 fn quietly(job: impl FnOnce()) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(job)) {
-        // Its destructor might panic, too.
+        // Its destructor might panic, too, and so might whoever hears of it.
         mem::forget(payload);
-        tracing::error!(target: "connmgr", "a destructor panicked");
+        let told = catch_unwind(|| tracing::error!(target: "connmgr", "a destructor panicked"));
+        mem::forget(told);
     }
 }
 

@@ -160,8 +160,9 @@ impl<L: Send + Sync + 'static> Versioned<L> {
         let first: *mut State<L> = self.slots[0].get().cast();
         if self.state.load(Ordering::Relaxed).is_null() {
             reclaim::occupy(first);
-            self.state = AtomicPtr::new(first);
         }
+        // Anew each time: this `&mut self` has voided what was derived from the last one.
+        self.state = AtomicPtr::new(first);
         // SAFETY: `new` put a state into the first slot, and `&mut self`: it is nobody else's yet.
         unsafe { (*first).epoch = epoch }
     }
@@ -169,7 +170,7 @@ impl<L: Send + Sync + 'static> Versioned<L> {
     /// A number for the death that the caller is about to try.
     pub(crate) fn next_death(&self) -> usize {
         // ORDER: death-number
-        // One bit is for the dead mark: a record may try to die 2^61 times (2^29 on 32 bits) before a number comes again.
+        // A record may try to die 2^62 times (2^30 on 32 bits) before a number comes again: fewer jobs can be pending.
         (self.busy.fetch_add(1 << SLOTS, Ordering::Relaxed) >> SLOTS) & (usize::MAX >> 2)
     }
 
@@ -185,11 +186,12 @@ impl<L: Send + Sync + 'static> Versioned<L> {
         let dead = ptr::from_ref(state).cast_mut();
         // ORDER: state-publish
         let published = ordering!("state-publish", AcqRel);
-        if self.state.compare_exchange(dead, sealed, published, Ordering::Relaxed).is_err() {
+        // What the swap returns has the provenance of what was placed; `state` is a shared reference, not to be freed by.
+        let Ok(dead) = self.state.compare_exchange(dead, sealed, published, Ordering::Relaxed) else {
             // SAFETY: never published.
             unsafe { self.displace(sealed) };
             return false;
-        }
+        };
         // SAFETY: the swap made it unreachable, and this thread alone won it; `owner` owns this record.
         unsafe { self.retire(dead, owner, guard) };
         true
@@ -329,7 +331,7 @@ impl<L: Send + Sync + 'static> Versioned<L> {
         let old = ptr::from_ref(state).cast_mut();
         // ORDER: state-publish
         let published = ordering!("state-publish", AcqRel);
-        if self.state.compare_exchange(old, successor, published, Ordering::Relaxed).is_err() {
+        let Ok(old) = self.state.compare_exchange(old, successor, published, Ordering::Relaxed) else {
             // SAFETY: never published, so it is ours alone; so are its links unless they are the old state's.
             unsafe {
                 let (links, dead) = ((*successor).links, (*successor).is_dead());
@@ -339,7 +341,7 @@ impl<L: Send + Sync + 'static> Versioned<L> {
                 }
             }
             return Err(Refused::Raced);
-        }
+        };
         // SAFETY: the swap above made `old` unreachable, and this thread alone won it. Readers at an earlier epoch may
         // still come by `prev`: they pinned before this thread loaded the epoch (chain), so the guards alive now
         // include theirs. The links go with the last state that has them.
@@ -393,14 +395,16 @@ impl<L> Drop for Versioned<L> {
     fn drop(&mut self) {
         let mut state = self.state.load(Ordering::Relaxed);
         let settled = !state.is_null();
-        if !settled {
-            state = self.slots[0].get().cast();
+        let slot = if settled { self.slot_of(state) } else { Some(0) };
+        if let Some(slot) = slot {
+            // By `&mut self`, which has voided the pointer that was stored.
+            state = self.slots[slot].get().cast();
         }
         // SAFETY: `&mut self`: nobody else can reach the record, so the present state and its links are ours; earlier
         // ones were retired when they were replaced, and freed by now if they were in a slot, as they kept the record.
         unsafe {
             let (links, dead) = ((*state).links, (*state).is_dead());
-            if self.slot_of(state).is_none() {
+            if slot.is_none() {
                 reclaim::free(state);
             } else {
                 if settled {

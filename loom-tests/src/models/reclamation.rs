@@ -9,6 +9,7 @@ use super::{Short, TAG, Table, explore, table, tiny_table, together};
 use crate::peer::Identified;
 use crate::reclaim;
 use crate::snapshot::Cut;
+use crate::versioned::Upsert;
 
 /// A reader holds a state while it is replaced and retired.
 #[test]
@@ -98,7 +99,7 @@ fn a_kept_record_outlives_its_unlinking() {
         let other = Arc::clone(&t);
         let mut stored = None;
         together([Box::new(move || assert!(other.disconnect(&1, &1), "it was there"))], || {
-            stored = t.update_held(&held, TAG, || 0, |value| value + 1);
+            stored = t.upsert_held(&held, TAG, || 0, &mut Upsert::new(|value| value + 1));
         });
         let value = t.tag_value_held(&held, TAG);
         match stored {

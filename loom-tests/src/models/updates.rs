@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{OTHER, Short, TAG, Table, explore, table, together};
 use crate::snapshot::Cut;
+use crate::sync::{AtomicU64, Ordering};
 
 /// Two threads add to one tag. Fails if a compare-and-swap of a cell overwrites what it did not read.
 #[test]
@@ -182,5 +183,27 @@ fn closures_that_use_the_table_end_and_count() {
         together([Box::new(move || touch(&other, 10))], || touch(&t, 100));
         assert_eq!(t.tag_value(&1, TAG), Some(111), "no update is lost");
         assert_eq!(t.tag_value(&1, OTHER), Some(100), "nor is what the closures wrote");
+    });
+}
+
+/// Who reads a value sees what its writer had done before. Fails if a cell is read without acquiring.
+#[test]
+fn a_value_that_is_read_publishes_what_its_writer_did() {
+    explore("a_value_that_is_read_publishes_what_its_writer_did", 3, 20, || {
+        let t = Arc::new(table());
+        t.add(1, TAG, 1);
+        let done = Arc::new(AtomicU64::new(0));
+        let (other, mark) = (Arc::clone(&t), Arc::clone(&done));
+        together(
+            [Box::new(move || {
+                mark.store(1, Ordering::Relaxed);
+                other.add(1, TAG, 1);
+            })],
+            || {
+                if t.tag_value(&1, TAG) == Some(2) {
+                    assert_eq!(done.load(Ordering::Relaxed), 1, "done before the value was stored");
+                }
+            },
+        );
     });
 }
