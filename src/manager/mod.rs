@@ -234,9 +234,15 @@ where
     /// Linearizable per peer.
     #[doc(alias = "Unprotect")]
     pub fn unprotect(&self, peer: &P, tag: impl AsTag) -> bool {
-        match self.inner.names.known(&tag) {
-            Some(tag) => self.inner.table.unprotect(peer, tag),
-            None => self.is_protected(peer, None),
+        loop {
+            if let Some(tag) = self.inner.names.known(&tag) {
+                return self.inner.table.unprotect(peer, tag);
+            }
+            let by_another = self.is_protected(peer, None);
+            // A name that has become known may be what was found. Names are never forgotten: one look more is the last.
+            if self.inner.names.known(&tag).is_none() {
+                return by_another;
+            }
         }
     }
 

@@ -8,8 +8,8 @@
 //! Every use is also checked to come after the birth of what is used, in the happens-before order: a pointer that is
 //! published without a release, or followed without an acquire, fails the model even if the values happen to be there.
 //!
-//! The orders are those of the real collector: a SeqCst fence after a guard has registered, and one before a
-//! retirement looks at which guards are alive. Each is also a scheduling point.
+//! The orders are those of the real collector: a SeqCst fence after a thread's outermost guard has registered (none in a nested
+//! one), and one before a retirement looks at which guards are alive. Each is also a scheduling point.
 
 use std::alloc::{Layout, dealloc};
 use std::any::type_name;
@@ -22,6 +22,7 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
 use loom::cell::UnsafeCell;
+use loom::thread::{self, ThreadId};
 
 use crate::sync::{AtomicUsize, fence, model_begin, model_end, schedule_point};
 
@@ -58,6 +59,8 @@ struct Registry {
     running: bool,
     next_guard: u64,
     guards: BTreeSet<u64>,
+    /// Guards by thread: a nested one has no fence.
+    depths: HashMap<ThreadId, usize>,
     garbage: Vec<Garbage>,
     /// Whoever retires comes before whoever runs the job, as in the real collector.
     handover: Option<Rc<AtomicUsize>>,
@@ -117,14 +120,21 @@ pub(crate) struct Guard {
 pub(crate) fn settle() {}
 
 pub(crate) fn pin() -> Guard {
-    let id = REGISTRY.with_borrow_mut(|registry| {
+    let thread = thread::current().id();
+    let (id, outermost) = REGISTRY.with_borrow_mut(|registry| {
         assert!(registry.running, "pinned outside a model");
         registry.next_guard += 1;
         let id = registry.next_guard;
         registry.guards.insert(id);
-        id
+        let depth = registry.depths.entry(thread).or_default();
+        *depth += 1;
+        (id, *depth == 1)
     });
-    fence(Ordering::SeqCst);
+    if outermost {
+        fence(Ordering::SeqCst);
+    } else {
+        schedule_point();
+    }
     Guard { id, not_send: PhantomData }
 }
 
@@ -134,8 +144,10 @@ impl Drop for Guard {
             return;
         }
         schedule_point();
+        let thread = thread::current().id();
         let ripe = REGISTRY.with_borrow_mut(|registry| {
             registry.guards.remove(&self.id);
+            *registry.depths.get_mut(&thread).expect("dropped by the thread that pinned") -= 1;
             for garbage in &mut registry.garbage {
                 garbage.waits_for.remove(&self.id);
             }

@@ -1,4 +1,7 @@
 //! P3: a snapshot is a consistent cut.
+//!
+//! Peer 1, which is written first, is read first: what is read later, and synchronises with its writer, could not bring it about
+//! afterwards that the earlier write was seen.
 
 use std::sync::Arc;
 
@@ -26,7 +29,7 @@ fn a_cut_holds_what_its_writer_did_before() {
             })],
             || {
                 let cut = Cut::take(&t);
-                let (second, first) = (Table::value_in(&cut, 2, TAG), Table::value_in(&cut, 1, TAG));
+                let (first, second) = (Table::value_in(&cut, 1, TAG), Table::value_in(&cut, 2, TAG));
                 assert!(first >= second, "closed under happens-before: {second} without {first}");
             },
         );
@@ -48,7 +51,7 @@ fn a_cut_holds_what_its_writer_did_before_under_one_pin() {
             })],
             || {
                 let cut = Cut::take(&t);
-                let (second, first) = (Table::value_in(&cut, 2, TAG), Table::value_in(&cut, 1, TAG));
+                let (first, second) = (Table::value_in(&cut, 1, TAG), Table::value_in(&cut, 2, TAG));
                 assert!(first >= second, "closed under happens-before: {second} without {first}");
             },
         );
@@ -74,7 +77,7 @@ fn a_cut_holds_what_another_writer_was_seen_to_do() {
             ],
             || {
                 let cut = Cut::take(&t);
-                let (second, first) = (Table::value_in(&cut, 2, TAG), Table::value_in(&cut, 1, TAG));
+                let (first, second) = (Table::value_in(&cut, 1, TAG), Table::value_in(&cut, 2, TAG));
                 assert!(second == 1 || first == 2, "closed under happens-before: {second} without {first}");
             },
         );
@@ -99,7 +102,7 @@ fn a_cut_holds_what_a_closure_saw() {
             ],
             || {
                 let cut = Cut::take(&t);
-                let (second, first) = (Table::value_in(&cut, 2, TAG), Table::value_in(&cut, 1, TAG));
+                let (first, second) = (Table::value_in(&cut, 1, TAG), Table::value_in(&cut, 2, TAG));
                 assert!(second == 1 || first == 2, "what the closure saw is in: {second} without {first}");
             },
         );
