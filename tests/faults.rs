@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use connmgr::testing::Loopback;
 use connmgr::{BasicConnManager, CloseReason, Connection, Direction, ManualClock, TrimOutcome};
@@ -117,8 +117,11 @@ fn an_id_whose_destructor_panics_harms_nobody_else() {
         manager.connected(id, Loopback::inbound(1));
         manager.disconnected(id, &1);
     }
-    for _ in 0..20 {
+    // Another test's thread may hold garbage back for a moment, as the collector is one for the process.
+    let began = Instant::now();
+    while manager.info().peers > 1_000 && began.elapsed() < LIMIT {
         let _ = manager.trim_open_conns();
+        thread::yield_now();
     }
     LIT.store(false, Ordering::Release);
     assert_eq!(manager.info().connections, 0, "all are gone");
