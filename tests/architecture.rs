@@ -1,9 +1,13 @@
 //! The layers, held against the source: who may import whom, where unsafe code and locks may stand, and that the
 //! models are models of the shipped files.
 
+mod source;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use source::rust_files;
 
 /// Each module with the modules of this crate that it may use. Nothing imports upwards.
 const LAYERS: &[(&str, &[&str])] = &[
@@ -63,17 +67,6 @@ const MODELLED: &[&str] = &["epoch", "index", "peer", "reclaim", "snapshot", "sy
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-}
-
-fn rust_files(dir: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(dir).expect("a folder of the repository") {
-        let path = entry.expect("readable").path();
-        if path.is_dir() {
-            rust_files(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            found.push(path);
-        }
-    }
 }
 
 /// The files of `src` by module.

@@ -1,19 +1,12 @@
 //! `docs/ORDERINGS.md` against the source: every label has its row, and every row its label.
 
+mod source;
+
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-fn rust_files(dir: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(dir).expect("a folder of the repository") {
-        let path = entry.expect("readable").path();
-        if path.is_dir() {
-            rust_files(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            found.push(path);
-        }
-    }
-}
+use source::rust_files;
 
 #[test]
 fn every_label_has_a_row_and_every_row_a_label() {

@@ -155,8 +155,10 @@ where
     /// Drops temporary records whose grace is over.
     fn expire(&self, cut: &TableCut<'_, P, C>) -> usize {
         let Some(seen_by) = self.limits.past_grace() else { return 0 };
-        let temporary = |at: &PeerAt<'_, P, Entry<C>>| at.links.conns.is_empty() && at.state.tags().len() > 0;
-        cut.iter().filter(temporary).filter(|at| self.table.expire(at.node, seen_by, cut.guard())).count()
+        cut.iter()
+            .filter(|at| at.links.is_temporary(at.state))
+            .filter(|at| self.table.expire(at.node, seen_by, cut.guard()))
+            .count()
     }
 
     /// Decides from `cut` whom to close.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use crate::index::{Held, Node};
-use crate::versioned::{Owner, TagId, Versioned};
+use crate::versioned::{Owner, State, TagId, Versioned};
 
 /// A connection as the table sees it: something with an identity.
 pub(crate) trait Identified: Send + Sync + 'static {
@@ -111,6 +111,11 @@ impl<C> Links<C> {
 
     pub(crate) fn is_protected(&self) -> bool {
         !self.protections.is_empty()
+    }
+
+    /// Whether a peer with these links, in this state, is temporary: it has tags and no connection.
+    pub(crate) fn is_temporary(&self, state: &State<Self>) -> bool {
+        self.conns.is_empty() && state.tags().len() > 0
     }
 
     pub(super) fn seen_first_at(&self, now: u64) -> Self {

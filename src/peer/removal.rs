@@ -95,8 +95,7 @@ where
         loop {
             let state = node.state.load(guard);
             let Some(links) = state.links() else { return false };
-            let temporary = links.conns.is_empty() && state.tags().len() > 0;
-            if !temporary || links.is_protected() || links.first_seen > seen_by {
+            if !links.is_temporary(state) || links.is_protected() || links.first_seen > seen_by {
                 return false;
             }
             if self.replace(node, state, TagEdit::Clear, LinkEdit::Die(node.state.next_death()), guard) {
