@@ -12,6 +12,7 @@ use std::sync::Arc;
 use ahash::RandomState;
 use arc_swap::ArcSwap;
 
+use crate::peer::PLAIN_IDS;
 use crate::sync::{AtomicUsize, Ordering};
 use crate::versioned::TagId;
 
@@ -173,7 +174,10 @@ impl Names {
                 return Arc::clone(table);
             }
             let mut table = Table::clone(table);
-            id = TagId::try_from(table.names.len()).expect("fewer than 2^32 tag names");
+            id = TagId::try_from(table.names.len())
+                .ok()
+                .filter(|&id| id < PLAIN_IDS)
+                .expect("fewer than 2^30 tag names");
             table.ids.insert(Arc::clone(&name), id);
             table.names.push(Arc::clone(&name));
             Arc::new(table)

@@ -11,6 +11,7 @@ use ahash::RandomState;
 
 use super::background::Background;
 use super::clock::{Clock, SystemClock};
+use super::decaying::Registry;
 use super::gate::TrimGate;
 use super::limits::Limits;
 use super::{BasicConnManager, Inner, OnTrim, Table};
@@ -36,6 +37,8 @@ pub enum ConfigError {
     },
     /// The silence period is zero: the background thread would not rest.
     ZeroSilence,
+    /// The resolution of decaying tags is zero: no interval would be a number of them.
+    ZeroResolution,
     /// A period is longer than a hundred years.
     PeriodTooLong {
         /// Which one.
@@ -54,6 +57,7 @@ impl fmt::Display for ConfigError {
                 write!(f, "low watermark {low} is above high watermark {high}")
             }
             Self::ZeroSilence => f.write_str("silence period is zero"),
+            Self::ZeroResolution => f.write_str("decay resolution is zero"),
             Self::PeriodTooLong { period, asked } => {
                 write!(f, "{period} of {} s is longer than a hundred years", asked.as_secs())
             }
@@ -84,6 +88,7 @@ pub struct Builder<P, C> {
     high: usize,
     grace: Duration,
     silence: Duration,
+    resolution: Duration,
     background: bool,
     seed: Option<u64>,
     clock: Box<dyn Clock>,
@@ -115,6 +120,7 @@ where
             high: 192,
             grace: Duration::from_secs(60),
             silence: Duration::from_secs(10),
+            resolution: Duration::from_secs(60),
             background: true,
             seed: None,
             clock: Box::new(SystemClock::new()),
@@ -142,6 +148,12 @@ where
     /// How long the background thread rests between checks. 10 s by default.
     pub fn silence_period(self, silence: Duration) -> Self {
         Self { silence, ..self }
+    }
+
+    /// How often decaying tags decay at most: see
+    /// [`register_decaying_tag`](BasicConnManager::register_decaying_tag). A minute by default.
+    pub fn decay_resolution(self, resolution: Duration) -> Self {
+        Self { resolution, ..self }
     }
 
     /// Where time comes from. The system's monotonic clock by default.
@@ -184,7 +196,15 @@ where
         if self.silence.is_zero() {
             return Err(ConfigError::ZeroSilence);
         }
-        for (period, asked) in [("grace period", self.grace), ("silence period", self.silence)] {
+        if self.resolution.is_zero() {
+            return Err(ConfigError::ZeroResolution);
+        }
+        let periods = [
+            ("grace period", self.grace),
+            ("silence period", self.silence),
+            ("decay resolution", self.resolution),
+        ];
+        for (period, asked) in periods {
             if asked > LONGEST {
                 return Err(ConfigError::PeriodTooLong { period, asked });
             }
@@ -193,7 +213,8 @@ where
         let inner = Arc::new(Inner {
             table: Table::new(0, hasher),
             names: Names::new(),
-            limits: Limits::new((self.low, self.high), (self.grace, self.silence), self.policy, self.clock),
+            decaying: Registry::default(),
+            limits: Limits::new((self.low, self.high), (self.grace, self.silence, self.resolution), self.policy, self.clock),
             gate: TrimGate::new(),
             on_trim: self.on_trim,
             ignored: AtomicU64::new(0),

@@ -17,6 +17,8 @@ pub(super) struct Limits {
     pub(super) high: usize,
     pub(super) grace: u64,
     pub(super) silence: u64,
+    /// How often decaying tags are looked at.
+    pub(super) resolution: u64,
     pub(super) policy: Box<dyn TrimPolicy>,
     clock: Box<dyn Clock>,
     /// The time of day at the clock's origin.
@@ -32,7 +34,7 @@ pub(super) fn nanos(duration: Duration) -> u64 {
 impl Limits {
     pub(super) fn new(
         (low, high): (usize, usize),
-        (grace, silence): (Duration, Duration),
+        (grace, silence, resolution): (Duration, Duration, Duration),
         policy: Box<dyn TrimPolicy>,
         clock: Box<dyn Clock>,
     ) -> Self {
@@ -42,6 +44,7 @@ impl Limits {
             high,
             grace: nanos(grace),
             silence: nanos(silence),
+            resolution: nanos(resolution),
             policy,
             origin: wall.checked_sub(clock.now()).unwrap_or(wall),
             clock,

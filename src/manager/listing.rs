@@ -8,7 +8,9 @@ use std::time::SystemTime;
 use ahash::RandomState;
 
 use super::BasicConnManager;
+use super::decaying::Appraiser;
 use crate::connection::{ConnInfo, Connection, Entry};
+use crate::peer::{Tagged, tagged};
 use crate::snapshot::{Cut, PeerAt};
 
 /// A consistent cut of a manager's peers: see [`BasicConnManager::snapshot`].
@@ -27,6 +29,7 @@ use crate::snapshot::{Cut, PeerAt};
 pub struct Snapshot<'m, P: Send + Sync + 'static, C: Connection> {
     manager: &'m BasicConnManager<P, C>,
     cut: Cut<'m, P, Entry<C>, RandomState>,
+    appraiser: Appraiser,
 }
 
 impl<'m, P, C> Snapshot<'m, P, C>
@@ -35,18 +38,27 @@ where
     C: Connection,
 {
     pub(super) fn new(manager: &'m BasicConnManager<P, C>) -> Self {
-        Self { manager, cut: Cut::take(&manager.inner.table) }
+        let cut = Cut::take(&manager.inner.table);
+        Self { manager, cut, appraiser: manager.inner.appraiser() }
     }
 
     /// Every peer, each once, in no order; those included that are only protected.
     pub fn iter(&self) -> impl Iterator<Item = PeerView<'_, P, C>> {
-        self.cut.iter().map(|at| PeerView { manager: self.manager, at })
+        self.cut.iter().filter_map(|at| self.view(at))
     }
 
     /// One peer.
     #[must_use]
     pub fn get(&self, peer: &P) -> Option<PeerView<'_, P, C>> {
-        self.cut.get(peer).map(|at| PeerView { manager: self.manager, at })
+        self.cut.get(peer).and_then(|at| self.view(at))
+    }
+
+    /// A peer that has something left: all a temporary record had may have decayed away.
+    fn view<'s>(&'s self, at: PeerAt<'s, P, Entry<C>>) -> Option<PeerView<'s, P, C>> {
+        let view = PeerView { snapshot: self, at };
+        let links = at.links;
+        let alive = !links.conns.is_empty() || links.is_protected() || view.tagged().next().is_some();
+        alive.then_some(view)
     }
 }
 
@@ -58,7 +70,7 @@ impl<P: Send + Sync + 'static, C: Connection> fmt::Debug for Snapshot<'_, P, C> 
 
 /// A peer in a [`Snapshot`].
 pub struct PeerView<'s, P: Send + Sync + 'static, C: Connection> {
-    manager: &'s BasicConnManager<P, C>,
+    snapshot: &'s Snapshot<'s, P, C>,
     at: PeerAt<'s, P, Entry<C>>,
 }
 
@@ -73,21 +85,42 @@ where
         self.at.node.key()
     }
 
-    /// The sum of its tags, clamped to an `i64`.
+    /// The sum of its tags, decaying ones included, clamped to an `i64`. Decaying values here are as of the instant of the snapshot.
     #[must_use]
     pub fn value(&self) -> i64 {
-        self.at.state.total()
+        self.snapshot.appraiser.worth(self.at.state.tags())
     }
 
     /// Its tags by name.
     pub fn tags(&self) -> impl Iterator<Item = (Arc<str>, i64)> + use<'s, P, C> {
-        let names = &self.manager.inner.names;
-        self.at.state.tags().map(|(tag, value)| (names.name(tag), value))
+        let names = &self.snapshot.manager.inner.names;
+        self.tagged().filter_map(|(tag, value)| match tag {
+            Tagged::Plain(id, _) => Some((names.name(id), value)),
+            Tagged::Decaying(..) => None,
+        })
+    }
+
+    /// Its decaying tags by name.
+    pub fn decaying(&self) -> impl Iterator<Item = (Arc<str>, i64)> + use<'s, P, C> {
+        let appraiser = &self.snapshot.appraiser;
+        self.tagged().filter_map(|(tag, value)| match tag {
+            Tagged::Plain(..) => None,
+            Tagged::Decaying(id, _) => Some((Arc::clone(&appraiser.tag(id).name), value)),
+        })
+    }
+
+    /// Its tags with what they are worth, but for those that have decayed away.
+    fn tagged(&self) -> impl Iterator<Item = (Tagged, i64)> + use<'s, P, C> {
+        let appraiser = &self.snapshot.appraiser;
+        tagged(self.at.state.tags()).filter_map(|tag| match tag {
+            Tagged::Plain(_, value) => Some((tag, value)),
+            Tagged::Decaying(id, stored) => Some((tag, appraiser.value(id, &stored)?)),
+        })
     }
 
     /// The names under which it is protected.
     pub fn protections(&self) -> impl Iterator<Item = Arc<str>> + use<'s, P, C> {
-        let names = &self.manager.inner.names;
+        let names = &self.snapshot.manager.inner.names;
         self.at.links.protections.iter().map(|&tag| names.name(tag))
     }
 
@@ -105,7 +138,7 @@ where
 
     /// Its connections. Asks each for its address and streams.
     pub fn conns(&self) -> impl Iterator<Item = ConnInfo> + use<'s, P, C> {
-        let limits = &self.manager.inner.limits;
+        let limits = &self.snapshot.manager.inner.limits;
         self.at
             .links
             .conns
@@ -117,7 +150,7 @@ where
     /// when it was protected or lost its last connection.
     #[must_use]
     pub fn first_seen(&self) -> SystemTime {
-        self.manager.inner.limits.time_of_day(self.at.links.first_seen)
+        self.snapshot.manager.inner.limits.time_of_day(self.at.links.first_seen)
     }
 }
 

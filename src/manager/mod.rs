@@ -5,6 +5,7 @@
 mod background;
 mod builder;
 mod clock;
+mod decaying;
 mod gate;
 mod handle;
 mod limits;
@@ -22,19 +23,22 @@ use std::time::Duration;
 use ahash::RandomState;
 
 use crate::connection::{Connection, Entry};
+use crate::decay::{BumpFn, DecayError, DecayFn};
 use crate::interface::{CloseError, ConnLimiter, LimitError, Protection, TagInfo};
 use crate::names::{AsTag, Names, Tag};
-use crate::peer::{Conn, Identified, PeerTable};
+use crate::peer::{Conn, Identified, PeerTable, Tagged, tagged};
 use crate::report::{TrimPlan, TrimReport, TrimTrigger};
 use crate::sync::{AtomicU64, Ordering};
 use crate::versioned::{TagId, sum};
 
 use background::Background;
+use decaying::Registry;
 use gate::TrimGate;
 use limits::Limits;
 
 pub use builder::{Builder, ConfigError};
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use decaying::DecayingTag;
 pub use handle::{Handle, OwnedPeerHandle, PeerHandle};
 pub use limits::ManagerInfo;
 pub use listing::{PeerView, Snapshot};
@@ -60,6 +64,7 @@ pub struct BasicConnManager<P: Send + Sync + 'static, C: Connection> {
 struct Inner<P: Send + Sync + 'static, C: Connection> {
     table: Table<P, C>,
     names: Names,
+    decaying: Registry,
     limits: Limits,
     gate: TrimGate<P>,
     on_trim: Option<OnTrim<P>>,
@@ -181,20 +186,33 @@ where
     #[doc(alias = "GetTagInfo")]
     #[must_use]
     pub fn tag_info(&self, peer: &P) -> Option<TagInfo> {
-        let (first_seen, tags, conns) = self.inner.table.read(peer, |state, links| {
-            let tags: Vec<(TagId, i64)> = state.tags().collect();
+        let (first_seen, found, conns) = self.inner.table.read(peer, |state, links| {
+            let found: Vec<(TagId, i64)> = state.tags().collect();
             let conns: Vec<Conn<Entry<C>>> = links.conns.to_vec();
-            (links.first_seen, tags, conns)
+            (links.first_seen, found, conns)
         })?;
-        if tags.is_empty() && conns.is_empty() {
+        let appraiser = self.inner.appraiser();
+        let (mut tags, mut decaying) = (BTreeMap::new(), BTreeMap::new());
+        for tag in tagged(found.into_iter()) {
+            match tag {
+                Tagged::Plain(id, value) => {
+                    tags.insert(self.inner.names.name(id).to_string(), value);
+                }
+                Tagged::Decaying(id, stored) => {
+                    let value = appraiser.value(id, &stored);
+                    decaying.extend(value.map(|value| (appraiser.tag(id).name.to_string(), value)));
+                }
+            }
+        }
+        if tags.is_empty() && decaying.is_empty() && conns.is_empty() {
             return None;
         }
         let limits = &self.inner.limits;
         Some(TagInfo {
             first_seen: limits.time_of_day(first_seen),
-            value: sum(tags.iter().map(|&(_, value)| value)),
-            tags: tags.iter().map(|&(tag, value)| (self.inner.names.name(tag).to_string(), value)).collect(),
-            decaying: BTreeMap::new(),
+            value: sum(tags.values().chain(decaying.values()).copied()),
+            tags,
+            decaying,
             conns: conns
                 .iter()
                 .map(|conn| conn.entry.info(limits.time_of_day(conn.opened()), conn.is_closing()))
@@ -268,6 +286,50 @@ where
             None => links.is_protected(),
         });
         found.unwrap_or(false)
+    }
+
+    /// Registers a tag whose values decay: every `interval`, `decay` gives what is left of a value, and [`DecayingTag::bump`] changes it by
+    /// `bump`.
+    ///
+    /// Decay is lazy: a value is a function of the time it is asked for, exactly as if a ticker had visited it at each boundary and had never
+    /// missed one. Boundaries count from the registration, by the manager's clock, and come at the ticks of its
+    /// [resolution](Builder::decay_resolution): the *k*-th at the first tick that is *k* intervals or more after the registration. An interval below the
+    /// resolution is raised to it. A tag that has decayed away is gone; a plain tag of the same name is another tag.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use connmgr::{BasicConnManager, BumpFn, DecayFn, ManualClock, testing::Loopback};
+    /// use std::time::Duration;
+    ///
+    /// let clock = ManualClock::new();
+    /// let manager = BasicConnManager::<u64, Loopback>::builder().clock(clock.clone()).background(false).build()?;
+    /// let minute = Duration::from_secs(60);
+    /// let useful = manager.register_decaying_tag("useful", minute, DecayFn::fixed(10), BumpFn::sum_unbounded())?;
+    /// useful.bump(&7, 25)?;
+    /// clock.advance(2 * minute);
+    /// assert_eq!(useful.value(&7), Some(5));
+    /// clock.advance(minute);
+    /// assert_eq!(useful.value(&7), None);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`DecayError::Duplicate`] if a tag of that name is registered and not closed; others if a function's parameter is out of range.
+    ///
+    /// # Progress
+    ///
+    /// Lock-free.
+    #[doc(alias = "RegisterDecayingTag")]
+    pub fn register_decaying_tag(
+        &self,
+        name: &str,
+        interval: Duration,
+        decay: DecayFn,
+        bump: BumpFn,
+    ) -> Result<DecayingTag<P>, DecayError> {
+        self.inner.register_decaying_tag(name, interval, decay, bump)
     }
 
     /// Adds a connection of `peer`. Never trims by itself.

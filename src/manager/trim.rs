@@ -10,14 +10,16 @@ use std::time::Duration;
 use ahash::RandomState;
 
 use super::Inner;
+use super::decaying::Appraiser;
 use super::gate::{Meanwhile, Turn};
 use crate::connection::{CloseReason, Connection, Direction, Entry};
-use crate::peer::{Claim, ClaimTerms, Identified};
+use crate::peer::{Claim, ClaimTerms, Identified, Tagged, tagged};
 use crate::policy::{Candidate, Census, InEmergency, Order, Ranked, TrimPolicy};
 use crate::report::{
     ClosedPeer, PlannedPeer, SpareReason, SparedPeer, TrimOutcome, TrimPlan, TrimReport, TrimTrigger,
 };
 use crate::snapshot::{Cut, PeerAt};
+use crate::versioned::TagId;
 
 /// Cancels a trim between two claims. Clones are the same token.
 #[derive(Clone, Default, Debug)]
@@ -82,7 +84,8 @@ where
                 "background trim"
             );
         } else {
-            self.expire(&Cut::take(&self.table));
+            let cut = Cut::take(&self.table);
+            self.expire(&cut, &self.appraiser());
         }
     }
 
@@ -103,8 +106,13 @@ where
         let mut report = TrimReport::new(trigger, TrimOutcome::Disabled);
         let claimed = {
             let cut = Cut::take(&self.table);
-            report.expired = self.expire(&cut);
-            if self.limits.enabled() { self.claim(&cut, &mut report, cancel) } else { ToClose::new(trigger) }
+            let appraiser = self.appraiser();
+            report.expired = self.expire(&cut, &appraiser);
+            if self.limits.enabled() {
+                self.claim(&cut, &appraiser, &mut report, cancel)
+            } else {
+                ToClose::new(trigger)
+            }
         };
         report.callback_panics = claimed.close();
         self.limits.trimmed();
@@ -130,7 +138,7 @@ where
             return plan;
         }
         let cut = Cut::take(&self.table);
-        let choice = self.choose(&cut, TrimTrigger::Explicit);
+        let choice = self.choose(&cut, &self.appraiser(), TrimTrigger::Explicit);
         plan.candidates = choice.census.candidates;
         plan.target = choice.target;
         plan.cutoff = choice.cutoff;
@@ -152,17 +160,27 @@ where
         plan
     }
 
-    /// Drops temporary records whose grace is over.
-    fn expire(&self, cut: &TableCut<'_, P, C>) -> usize {
-        let Some(seen_by) = self.limits.past_grace() else { return 0 };
-        cut.iter()
-            .filter(|at| at.links.is_temporary(at.state))
-            .filter(|at| self.table.expire(at.node, seen_by, cut.guard()))
-            .count()
+    /// Drops temporary records whose grace is over, and values that have decayed away. Returns how many records it dropped.
+    fn expire(&self, cut: &TableCut<'_, P, C>, appraiser: &Appraiser) -> usize {
+        let seen_by = self.limits.past_grace();
+        let mut expired = 0;
+        for at in cut.iter() {
+            let temporary = at.links.is_temporary(at.state);
+            if temporary && seen_by.is_some_and(|seen_by| self.table.expire(at.node, seen_by, cut.guard())) {
+                expired += 1;
+                continue;
+            }
+            for tag in tagged(at.state.tags()) {
+                let Tagged::Decaying(id, _) = tag else { continue };
+                let gone = |stored| appraiser.value(id, &stored).is_none();
+                self.table.drop_decaying_if(at.node, id, gone, cut.guard());
+            }
+        }
+        expired
     }
 
     /// Decides from `cut` whom to close.
-    fn choose<'c>(&self, cut: &'c TableCut<'_, P, C>, trigger: TrimTrigger) -> Choice<'c, P, C> {
+    fn choose<'c>(&self, cut: &'c TableCut<'_, P, C>, appraiser: &Appraiser, trigger: TrimTrigger) -> Choice<'c, P, C> {
         let emergency = trigger == TrimTrigger::Emergency;
         let policy: &dyn TrimPolicy = if emergency { &InEmergency } else { &*self.limits.policy };
         let past_grace = self.limits.past_grace();
@@ -177,7 +195,7 @@ where
                 continue;
             }
             candidates += connections;
-            let candidate = candidate(&at, connections, protected);
+            let candidate = candidate(&at, appraiser, connections, protected);
             let index = peers.len();
             entries.push(Ranked { protected, rank: policy.rank(&candidate), tie: at.node.hash(), index });
             peers.push(Facts { at, value: candidate.value, connections });
@@ -204,15 +222,17 @@ where
     fn claim(
         &self,
         cut: &TableCut<'_, P, C>,
+        appraiser: &Appraiser,
         report: &mut TrimReport<P>,
         cancel: &CancelToken,
     ) -> ToClose<C> {
         let emergency = report.trigger == TrimTrigger::Emergency;
-        let mut choice = self.choose(cut, report.trigger);
+        let mut choice = self.choose(cut, appraiser, report.trigger);
         report.candidates = choice.census.candidates;
         report.target = choice.target;
         // In an emergency everybody has been seen early enough.
         let seen_by = if emergency { Some(u64::MAX) } else { self.limits.past_grace() };
+        let worth = |tags: &[(TagId, i64)]| appraiser.worth(tags.iter().copied());
         let mut claimed = ToClose::new(report.trigger);
         let mut chosen = std::mem::take(&mut choice.chosen).into_iter();
         // Protected since the snapshot: in an emergency they take their turn with the other protected ones, at the end.
@@ -235,7 +255,7 @@ where
             let cutoff = choice.cutoff.max(Some(peer.value)).unwrap_or(peer.value);
             choice.cutoff = Some(cutoff);
             let terms = ClaimTerms { cutoff, seen_by, protected_too: emergency && next.protected };
-            let reason = match self.table.claim(peer.at.node, peer.at.links, terms, cut.guard()) {
+            let reason = match self.table.claim(peer.at.node, peer.at.links, terms, &worth, cut.guard()) {
                 Claim::Closed { conns, value, protected } => {
                     let (connections, reason) = (conns.len(), claimed.reason);
                     claimed.entries.extend(conns);
@@ -282,6 +302,7 @@ fn reason(trigger: TrimTrigger) -> CloseReason {
 /// What a policy is shown of a peer.
 fn candidate<P, C: Connection>(
     at: &PeerAt<'_, P, Entry<C>>,
+    appraiser: &Appraiser,
     connections: usize,
     protected: bool,
 ) -> Candidate {
@@ -292,7 +313,7 @@ fn candidate<P, C: Connection>(
         streams = streams.zip(more).map(|(sum, more)| sum.saturating_add(more));
         inbound |= conn.entry.direction == Direction::Inbound;
     }
-    Candidate { value: at.state.total(), connections, streams, inbound, protected }
+    Candidate { value: appraiser.worth(at.state.tags()), connections, streams, inbound, protected }
 }
 
 /// What was claimed and is to be closed, in order, come what may: also when the trim unwinds.

@@ -15,6 +15,7 @@
 
 #![forbid(unsafe_code)]
 
+mod decaying;
 mod record;
 mod removal;
 
@@ -27,6 +28,7 @@ use crate::reclaim::{self, Guard};
 use crate::sync::{AtomicUsize, Ordering, Padded};
 use crate::versioned::{LinkEdit, State, TagEdit, TagId, Upsert};
 
+pub(crate) use decaying::{DecayId, Open, PLAIN_IDS, Stored, Tagged, tagged};
 pub(crate) use record::{Conn, Identified, Links, Peer};
 pub(crate) use removal::{Claim, ClaimTerms};
 
@@ -221,15 +223,19 @@ where
         upsert: &mut Upsert<impl FnMut(i64) -> i64>,
         guard: &Guard,
     ) -> Option<i64> {
-        let adopt = |state: &State<Links<C>>| match state.links() {
+        node.state.update(tag, &self.epoch, guard, upsert, |state| Self::adopted(state, now), node)
+    }
+
+    /// What becomes of a record's links with a new tag.
+    fn adopted(state: &State<Links<C>>, now: &impl Fn() -> u64) -> LinkEdit<Links<C>> {
+        match state.links() {
             None => LinkEdit::Become(Links::new(now())),
             // Only protected up to here: its first tag makes it a temporary record.
             Some(links) if links.conns.is_empty() && state.tags().len() == 0 => {
                 LinkEdit::Become(links.seen_first_at(now()))
             }
             _ => LinkEdit::Keep,
-        };
-        node.state.update(tag, &self.epoch, guard, upsert, adopt, node)
+        }
     }
 
     #[cold]
@@ -245,7 +251,7 @@ where
         let mut stored = 0;
         let make = || {
             stored = upsert.apply(0);
-            Peer::new(key.clone(), Links::new(now()), Some((tag, stored)))
+            Peer::new(key.clone(), Links::new(now()), &[(tag, stored)])
         };
         match self.insert(key, make, guard) {
             (_, true) => Ok(stored),
@@ -278,7 +284,7 @@ where
             }
             let dies = state.tags().len() == 1 && links.conns.is_empty() && links.protections.is_empty();
             let edit = if dies { LinkEdit::Die(node.state.next_death()) } else { LinkEdit::Keep };
-            if self.replace(node, state, TagEdit::Remove(tag), edit, &guard) {
+            if self.replace(node, state, TagEdit::Remove(&[tag]), edit, &guard) {
                 return true;
             }
         }
@@ -289,7 +295,7 @@ where
         let guard = reclaim::pin();
         loop {
             let Some((node, state)) = self.see(key, &guard) else {
-                let make = || Peer::new(key.clone(), Links::new(now).with_conn(entry, now), None);
+                let make = || Peer::new(key.clone(), Links::new(now).with_conn(entry, now), &[]);
                 if self.insert(key, make, &guard).1 {
                     break;
                 }
@@ -340,7 +346,7 @@ where
         let guard = reclaim::pin();
         loop {
             let Some((node, state)) = self.see(key, &guard) else {
-                let make = || Peer::new(key.clone(), Links::new(now()).with_protection(tag), None);
+                let make = || Peer::new(key.clone(), Links::new(now()).with_protection(tag), &[]);
                 if self.insert(key, make, &guard).1 {
                     return Protected { before: false, closing: false };
                 }
@@ -384,7 +390,7 @@ where
         &self,
         node: &Node<Peer<K, C>>,
         state: &State<Links<C>>,
-        tags: TagEdit,
+        tags: TagEdit<'_>,
         links: LinkEdit<Links<C>>,
         guard: &Guard,
     ) -> bool {

@@ -25,8 +25,8 @@ pub(crate) struct Peer<K, C> {
 }
 
 impl<K: Eq, C: Identified> Peer<K, C> {
-    pub(super) fn new(key: K, links: Links<C>, tag: Option<(TagId, i64)>) -> Self {
-        Self { key, state: Versioned::new(links, tag) }
+    pub(super) fn new(key: K, links: Links<C>, tags: &[(TagId, i64)]) -> Self {
+        Self { key, state: Versioned::new(links, tags) }
     }
 
     #[inline]

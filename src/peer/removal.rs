@@ -9,7 +9,7 @@ use super::{Identified, Links, Peer, PeerTable};
 use crate::index::Node;
 use crate::reclaim::Guard;
 use crate::sync::{Ordering, mutant};
-use crate::versioned::{LinkEdit, Refused, TagEdit};
+use crate::versioned::{LinkEdit, Refused, State, TagEdit, TagId};
 
 /// What must hold, at the claim, of a peer that a trim chose.
 #[derive(Clone, Copy, Debug)]
@@ -43,7 +43,7 @@ where
     C: Identified,
     S: BuildHasher,
 {
-    /// Claims those connections of `chosen` that `node` still holds, if the terms still hold.
+    /// Claims those connections of `chosen` that `node` still holds, if the terms still hold; `worth` is the value that tags make.
     ///
     /// Linearizes, when it closes, at the replacement of the state: between the re-check and that, nothing about the peer
     /// changed, values included, as the cells were frozen before they were summed. Refusals linearize at the load of the state.
@@ -52,9 +52,11 @@ where
         node: &Node<Peer<K, C>>,
         chosen: &Links<C>,
         terms: ClaimTerms,
+        worth: &dyn Fn(&[(TagId, i64)]) -> i64,
         guard: &Guard,
     ) -> Claim<C> {
-        let most = terms.cutoff;
+        let fit = |tags: &[(TagId, i64)]| worth(tags) <= terms.cutoff;
+        let now_worth = |state: &State<Links<C>>| worth(&state.tags().collect::<SmallVec<[_; 4]>>());
         loop {
             let state = node.state.load(guard);
             let Some(links) = state.links() else { return Claim::Gone };
@@ -74,17 +76,17 @@ where
                 return Claim::InGrace;
             }
             // A first look, which freezes nothing; the sum that counts is taken of frozen cells.
-            if state.total() > most && !mutant!("claim-without-value-check") {
+            if now_worth(state) > terms.cutoff && !mutant!("claim-without-value-check") {
                 return Claim::Raised;
             }
             let edit = LinkEdit::Become(links.with_closing(taken));
-            match node.state.replace(state, TagEdit::KeepUpTo(most), edit, &self.epoch, node, guard) {
+            match node.state.replace(state, TagEdit::KeepIf(&fit), edit, &self.epoch, node, guard) {
                 Ok(()) => {
                     self.counts.0.closing.fetch_add(conns.len(), Ordering::Relaxed);
                     // The old state is frozen, and this guard keeps it.
-                    return Claim::Closed { conns, value: state.total(), protected };
+                    return Claim::Closed { conns, value: now_worth(state), protected };
                 }
-                Err(Refused::Above) => return Claim::Raised,
+                Err(Refused::Unfit) => return Claim::Raised,
                 Err(Refused::Raced) => {}
             }
         }

@@ -43,22 +43,22 @@ use crate::sync::{AtomicPtr, AtomicUsize, Ordering, mutant, ordering, prefetch};
 
 pub(crate) use slots::Owner;
 use slots::{SLOTS, Slot};
-use state::{Cell, FROZEN, SEALED, death, decode, encode, saturate};
+use state::{Cell, FROZEN, SEALED, death, decode};
 #[cfg_attr(connmgr_loom, allow(unused_imports, reason = "for the crate's interface"))]
 pub use state::{MAX_WEIGHT, MIN_WEIGHT};
-pub(crate) use state::{State, TagId, sum};
+pub(crate) use state::{State, TagId, saturate, sum};
 
 /// What becomes of the tags in a replacement.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum TagEdit {
+#[derive(Clone, Copy)]
+pub(crate) enum TagEdit<'e> {
     /// They stay.
     Keep,
-    /// They stay if their sum is not above this; else the replacement is refused.
-    KeepUpTo(i64),
-    /// This tag gets this value, whether or not it was there.
-    Set(TagId, i64),
-    /// This tag goes.
-    Remove(TagId),
+    /// They stay if this holds of them, final as they are by then; else the replacement is refused.
+    KeepIf(&'e dyn Fn(&[(TagId, i64)]) -> bool),
+    /// These tags get these values, whether or not they were there.
+    Set(&'e [(TagId, i64)]),
+    /// These tags go.
+    Remove(&'e [TagId]),
     /// All go.
     Clear,
 }
@@ -79,8 +79,8 @@ pub(crate) enum LinkEdit<L> {
 pub(crate) enum Refused {
     /// Another thread changed the state: look again.
     Raced,
-    /// The sum of the tags was above what [`TagEdit::KeepUpTo`] allows.
-    Above,
+    /// What [`TagEdit::KeepIf`] asks did not hold.
+    Unfit,
 }
 
 /// A closure that gives a tag's new value, and what it gave last: it is run again only for another value.
@@ -138,12 +138,12 @@ impl<L> fmt::Debug for Versioned<L> {
 
 impl<L: Send + Sync + 'static> Versioned<L> {
     /// A record that is to be moved to where it stays, then [settled](Self::settle), then published.
-    pub(crate) fn new(links: L, tag: Option<(TagId, i64)>) -> Self {
+    pub(crate) fn new(links: L, tags: &[(TagId, i64)]) -> Self {
         let state = State {
             epoch: u64::MAX,
             prev: ptr::null(),
             links: reclaim::alloc(links).as_ptr(),
-            cells: tag.into_iter().map(|(tag, value)| Cell::new(tag, saturate(value))).collect(),
+            cells: tags.iter().map(|&(tag, value)| Cell::new(tag, saturate(value))).collect(),
         };
         Self {
             state: AtomicPtr::new(ptr::null_mut()),
@@ -250,7 +250,8 @@ impl<L: Send + Sync + 'static> Versioned<L> {
                     return None;
                 }
                 let to = upsert.apply(0);
-                if self.replace(state, TagEdit::Set(tag, to), adopt(state), epoch, owner, guard).is_ok() {
+                let edit = TagEdit::Set(&[(tag, to)]);
+                if self.replace(state, edit, adopt(state), epoch, owner, guard).is_ok() {
                     return Some(to);
                 }
                 continue;
@@ -260,38 +261,60 @@ impl<L: Send + Sync + 'static> Versioned<L> {
             let to = upsert.apply(decode(from));
             let now = if mutant!("epoch-before-closure") { early } else { epoch.stamp() };
             if from & FROZEN == 0 && (now == state.epoch || mutant!("epoch-unchecked")) {
-                // ORDER: cell-update
-                let published = ordering!("cell-update", AcqRel);
-                if cell.word.compare_exchange(from, encode(to), published, Ordering::Relaxed).is_ok() {
+                if cell.swap(from, to) {
                     return Some(to);
                 }
-            } else if self.rewrite(state, cell, from, to, epoch, owner, guard) {
+            } else if self.rewrite(state, cell, decode(from), &[(tag, to)], epoch, owner, guard) {
                 return Some(to);
             }
         }
     }
 
-    /// The slow path of [`Self::update`]: puts the new value into a new state, unless the old value has changed.
+    /// Tries once to set `tags`, the first of which the caller saw at `from` in `state`, in one step: in place where that is the only
+    /// one and the epoch allows it. Fails if that tag has changed, or the state.
+    ///
+    /// What the caller decided from must be unchanged if neither `state`'s structure nor that tag has changed.
+    pub(crate) fn exchange(
+        &self,
+        state: &State<L>,
+        from: i64,
+        tags: &[(TagId, i64)],
+        epoch: &Epoch,
+        owner: &impl Owner,
+        guard: &Guard,
+    ) -> bool {
+        let Some(cell) = state.cell(tags[0].0) else { return false };
+        let word = cell.load();
+        if decode(word) != from {
+            return false;
+        }
+        if tags.len() == 1 && word & FROZEN == 0 && epoch.stamp() == state.epoch {
+            return cell.swap(word, tags[0].1);
+        }
+        self.rewrite(state, cell, from, tags, epoch, owner, guard)
+    }
+
+    /// Puts new values into a new state, unless `cell` is not at `from` any more: the slow path of [`Self::update`].
     #[cold]
     #[inline(never)]
     #[expect(
         clippy::too_many_arguments,
-        reason = "the locals of its only caller, moved out of the fast path"
+        reason = "the locals of its callers, moved out of the fast path"
     )]
     fn rewrite(
         &self,
         state: &State<L>,
         cell: &Cell,
-        from: u64,
-        to: i64,
+        from: i64,
+        tags: &[(TagId, i64)],
         epoch: &Epoch,
         owner: &impl Owner,
         guard: &Guard,
     ) -> bool {
-        if cell.freeze() != decode(from) && !mutant!("frozen-value-unchecked") {
+        if cell.freeze() != from && !mutant!("frozen-value-unchecked") {
             return false;
         }
-        self.replace(state, TagEdit::Set(cell.tag, to), LinkEdit::Keep, epoch, owner, guard).is_ok()
+        self.replace(state, TagEdit::Set(tags), LinkEdit::Keep, epoch, owner, guard).is_ok()
     }
 
     /// Tries once to replace `state`, which [`Self::load`] gave under `guard` and is not sealed.
@@ -301,7 +324,7 @@ impl<L: Send + Sync + 'static> Versioned<L> {
     pub(crate) fn replace(
         &self,
         state: &State<L>,
-        tags: TagEdit,
+        tags: TagEdit<'_>,
         links: LinkEdit<L>,
         epoch: &Epoch,
         owner: &impl Owner,
@@ -355,7 +378,7 @@ impl<L: Send + Sync + 'static> Versioned<L> {
     }
 
     /// Freezes all cells of `state` and returns them, edited.
-    fn frozen_copy(state: &State<L>, edit: TagEdit) -> Result<SmallVec<[Cell; 2]>, Refused> {
+    fn frozen_copy(state: &State<L>, edit: TagEdit<'_>) -> Result<SmallVec<[Cell; 2]>, Refused> {
         let frozen: SmallVec<[(TagId, i64); 4]> = state
             .cells
             .iter()
@@ -369,23 +392,24 @@ impl<L: Send + Sync + 'static> Versioned<L> {
         let copy = |(tag, value): &(TagId, i64)| Cell::new(*tag, *value);
         Ok(match edit {
             TagEdit::Keep => frozen.iter().map(copy).collect(),
-            TagEdit::KeepUpTo(most) => {
-                let total = sum(frozen.iter().map(|&(_, value)| value));
-                if total > most && !mutant!("claim-without-value-check") {
-                    return Err(Refused::Above);
+            TagEdit::KeepIf(fit) => {
+                if !fit(&frozen) && !mutant!("claim-without-value-check") {
+                    return Err(Refused::Unfit);
                 }
                 frozen.iter().map(copy).collect()
             }
-            TagEdit::Set(tag, value) => {
-                let mut cells: SmallVec<[Cell; 2]> = SmallVec::with_capacity(frozen.len() + 1);
+            TagEdit::Set(tags) => {
+                let mut cells: SmallVec<[Cell; 2]> = SmallVec::with_capacity(frozen.len() + tags.len());
                 cells.extend(frozen.iter().map(copy));
-                match cells.iter_mut().find(|cell| cell.tag == tag) {
-                    Some(cell) => *cell = Cell::new(tag, value),
-                    None => cells.push(Cell::new(tag, value)),
+                for &(tag, value) in tags {
+                    match cells.iter_mut().find(|cell| cell.tag == tag) {
+                        Some(cell) => *cell = Cell::new(tag, value),
+                        None => cells.push(Cell::new(tag, value)),
+                    }
                 }
                 cells
             }
-            TagEdit::Remove(tag) => frozen.iter().filter(|(id, _)| *id != tag).map(copy).collect(),
+            TagEdit::Remove(tags) => frozen.iter().filter(|(id, _)| !tags.contains(id)).map(copy).collect(),
             TagEdit::Clear => SmallVec::new(),
         })
     }

@@ -5,7 +5,7 @@ use std::ptr;
 use smallvec::SmallVec;
 
 use crate::reclaim;
-use crate::sync::{AtomicU64, mutant, ordering};
+use crate::sync::{AtomicU64, Ordering, mutant, ordering};
 
 /// A tag's name, interned.
 pub(crate) type TagId = u32;
@@ -67,6 +67,14 @@ impl Cell {
     pub(super) fn load(&self) -> u64 {
         // ORDER: cell-load
         self.word.load(ordering!("cell-load", Acquire))
+    }
+
+    /// Sets the value to `to` if the word is still `from`, which is not frozen.
+    #[inline]
+    pub(super) fn swap(&self, from: u64, to: i64) -> bool {
+        // ORDER: cell-update
+        let published = ordering!("cell-update", AcqRel);
+        self.word.compare_exchange(from, encode(to), published, Ordering::Relaxed).is_ok()
     }
 
     /// Makes the value final and returns it.
@@ -136,7 +144,12 @@ impl<L> State<L> {
         self.cell(tag).map(|cell| decode(cell.load()))
     }
 
-    /// Each tag with its value, each read at its own instant.
+    /// Makes the value of `tag` final and returns it.
+    pub(crate) fn freeze(&self, tag: TagId) -> Option<i64> {
+        self.cell(tag).map(Cell::freeze)
+    }
+
+    /// Each tag with its value, each read at its own instant, in the order they were added in.
     pub(crate) fn tags(&self) -> impl ExactSizeIterator<Item = (TagId, i64)> {
         self.cells.iter().map(|cell| (cell.tag, decode(cell.load())))
     }

@@ -4,16 +4,26 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::{SHIELD, Short, TAG, Table, explore, table, together};
-use crate::peer::{Claim, ClaimTerms};
+use crate::peer::{Claim, ClaimTerms, Tagged, tagged};
 use crate::snapshot::Cut;
+use crate::versioned::{TagId, sum};
 
 const TERMS: ClaimTerms = ClaimTerms { cutoff: 5, seen_by: 0, protected_too: false };
 
+/// What tags are worth in the models: their sum, decaying values at their face.
+fn worth(tags: &[(TagId, i64)]) -> i64 {
+    let value = |tag| match tag {
+        Tagged::Plain(_, value) => value,
+        Tagged::Decaying(_, stored) => stored.value,
+    };
+    sum(tagged(tags.iter().copied()).map(value))
+}
+
 /// One trim of peer 1: a snapshot and a claim. Returns the number of connections it closed.
-fn trim(t: &Table) -> usize {
+pub(super) fn trim(t: &Table) -> usize {
     let cut = Cut::take(t);
     let Some(at) = cut.get(&1) else { return 0 };
-    match t.claim(at.node, at.links, TERMS, cut.guard()) {
+    match t.claim(at.node, at.links, TERMS, &worth, cut.guard()) {
         Claim::Closed { conns, value, .. } => {
             assert!(value <= TERMS.cutoff, "closed at {value}, above the cut-off");
             conns.len()

@@ -2,6 +2,7 @@
 
 mod claims;
 mod cut;
+mod decaying;
 mod growth;
 mod presence;
 mod reclamation;
