@@ -19,6 +19,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("peer", &["sync", "reclaim", "epoch", "versioned", "index"]),
     ("snapshot", &["sync", "reclaim", "index", "peer", "versioned"]),
     ("policy", &[]),
+    ("decay", &["versioned"]),
     ("names", &["sync", "versioned"]),
     ("connection", &["peer"]),
     ("report", &["connection"]),

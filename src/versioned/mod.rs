@@ -43,10 +43,10 @@ use crate::sync::{AtomicPtr, AtomicUsize, Ordering, mutant, ordering, prefetch};
 
 pub(crate) use slots::Owner;
 use slots::{SLOTS, Slot};
-use state::{Cell, FROZEN, SEALED, death, decode, encode, saturate};
+use state::{Cell, FROZEN, SEALED, death, decode, encode};
 #[cfg_attr(connmgr_loom, allow(unused_imports, reason = "for the crate's interface"))]
 pub use state::{MAX_WEIGHT, MIN_WEIGHT};
-pub(crate) use state::{State, TagId, sum};
+pub(crate) use state::{State, TagId, saturate, sum};
 
 /// What becomes of the tags in a replacement.
 #[derive(Clone, Copy, Debug)]
