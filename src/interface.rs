@@ -8,6 +8,7 @@ use std::fmt;
 use std::time::SystemTime;
 
 use crate::connection::ConnInfo;
+use crate::decayer::Decayer;
 use crate::report::TrimReport;
 
 /// A connection manager: decorate peers with tags, protect them, and let it close the least valuable connections.
@@ -54,6 +55,12 @@ pub trait ConnManager<P>: Send + Sync {
     /// [`LimitError`] if the high watermark is above the limit.
     #[doc(alias = "CheckLimit")]
     fn check_limit(&self, limiter: &dyn ConnLimiter) -> Result<(), LimitError>;
+
+    /// This manager as one whose tags may decay, if it is one.
+    #[doc(alias = "SupportsDecay")]
+    fn decayer(&self) -> Option<&dyn Decayer<P>> {
+        None
+    }
 
     /// Stops background work. Idempotent; other calls go on working.
     ///

@@ -86,6 +86,8 @@
 struct Readme;
 
 mod connection;
+mod decay;
+mod decayer;
 mod epoch;
 #[allow(unsafe_code)]
 mod index;
@@ -106,6 +108,8 @@ pub mod testing;
 mod versioned;
 
 pub use connection::{CloseReason, ConnInfo, Connection, Direction};
+pub use decay::{BumpFn, DecayError, DecayFn, DecayingValue};
+pub use decayer::{Decayer, DecayingTag};
 pub use interface::{CloseError, ConnLimiter, ConnManager, LimitError, Protection, TagInfo};
 pub use manager::{
     BasicConnManager, Builder, CancelToken, Clock, ConfigError, Handle, ManagerInfo, ManualClock, Notifee,

@@ -214,7 +214,12 @@ where
             table: Table::new(0, hasher),
             names: Names::new(),
             decaying: Registry::default(),
-            limits: Limits::new((self.low, self.high), (self.grace, self.silence, self.resolution), self.policy, self.clock),
+            limits: Limits::new(
+                (self.low, self.high),
+                (self.grace, self.silence, self.resolution),
+                self.policy,
+                self.clock,
+            ),
             gate: TrimGate::new(),
             on_trim: self.on_trim,
             ignored: AtomicU64::new(0),

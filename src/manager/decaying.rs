@@ -1,6 +1,5 @@
-//! Decaying tags: which there are, what a peer's tags are worth at an instant, and the handle that programs hold.
+//! Decaying tags: which there are, and what a peer's tags are worth at an instant.
 
-use std::fmt;
 use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +10,7 @@ use super::Inner;
 use super::limits::nanos;
 use crate::connection::Connection;
 use crate::decay::{BumpFn, DecayError, DecayFn, Schedule};
+use crate::decayer::{Decaying, DecayingTag};
 use crate::peer::{DecayId, Open, Stored, Tagged, tagged};
 use crate::snapshot::Cut;
 use crate::versioned::{TagId, sum};
@@ -106,39 +106,46 @@ impl Appraiser {
     }
 }
 
-/// What a decaying tag's handle asks of its manager, whatever its connections are.
-trait DecayingPeers<P>: Send + Sync {
-    fn bump(&self, tag: &Registered, peer: &P, delta: i64) -> Option<i64>;
-    fn value(&self, tag: &Registered, peer: &P) -> Option<i64>;
-    fn remove(&self, tag: &Registered, peer: &P) -> bool;
-    fn close(&self, tag: &Registered);
+/// A decaying tag together with its peers: what a program's handle leads to.
+struct Tag<P: Send + Sync + 'static, C: Connection> {
+    registered: Arc<Registered>,
+    inner: Arc<Inner<P, C>>,
 }
 
-impl<P, C> DecayingPeers<P> for Inner<P, C>
+impl<P, C> Decaying<P> for Tag<P, C>
 where
     P: Eq + Hash + Clone + Send + Sync + 'static,
     C: Connection,
 {
-    fn bump(&self, tag: &Registered, peer: &P, delta: i64) -> Option<i64> {
-        let now = || self.limits.now();
-        let stored =
-            self.table.bump(peer, tag.id, &tag.open, now, |from| tag.bumped(from, delta, self.limits.now()));
-        stored.map(|stored| stored.value)
+    fn name(&self) -> &str {
+        &self.registered.name
     }
 
-    fn value(&self, tag: &Registered, peer: &P) -> Option<i64> {
-        tag.value(&self.table.decaying(peer, tag.id)?, self.limits.now())
+    fn interval(&self) -> Duration {
+        Duration::from_nanos(self.registered.schedule.interval())
     }
 
-    fn remove(&self, tag: &Registered, peer: &P) -> bool {
-        self.table.drop_decaying(peer, tag.id)
+    fn bump(&self, peer: &P, delta: i64) -> Option<i64> {
+        let Registered { id, open, .. } = &*self.registered;
+        let now = || self.inner.limits.now();
+        let next = |from| self.registered.bumped(from, delta, now());
+        self.inner.table.bump(peer, *id, open, now, next).map(|stored| stored.value)
     }
 
-    fn close(&self, tag: &Registered) {
-        tag.open.shut();
-        let cut = Cut::take(&self.table);
+    fn value(&self, peer: &P) -> Option<i64> {
+        let stored = self.inner.table.decaying(peer, self.registered.id)?;
+        self.registered.value(&stored, self.inner.limits.now())
+    }
+
+    fn remove(&self, peer: &P) -> bool {
+        self.inner.table.drop_decaying(peer, self.registered.id)
+    }
+
+    fn close(&self) {
+        self.registered.open.shut();
+        let cut = Cut::take(&self.inner.table);
         for at in cut.iter() {
-            self.table.drop_decaying_if(at.node, tag.id, |_| true, cut.guard());
+            self.inner.table.drop_decaying_if(at.node, self.registered.id, |_| true, cut.guard());
         }
     }
 }
@@ -162,118 +169,6 @@ where
     ) -> Result<DecayingTag<P>, DecayError> {
         let schedule = Schedule::new(self.limits.now(), self.limits.resolution, nanos(interval));
         let registered = self.decaying.register(name, schedule, decay, bump)?;
-        Ok(DecayingTag { registered, peers: Arc::clone(self) as _ })
-    }
-}
-
-/// A tag whose values decay: registered by
-/// [`BasicConnManager::register_decaying_tag`](crate::BasicConnManager::register_decaying_tag). Clones are the same tag.
-///
-/// Its values count in a peer's value wherever that is asked for: in [`TagInfo`](crate::TagInfo), in snapshots and in trims. It is not the
-/// plain tag of the same name. Dropping the handle leaves the tag as it is; it keeps the manager's table in memory.
-pub struct DecayingTag<P> {
-    registered: Arc<Registered>,
-    peers: Arc<dyn DecayingPeers<P>>,
-}
-
-impl<P> Clone for DecayingTag<P> {
-    fn clone(&self) -> Self {
-        Self { registered: Arc::clone(&self.registered), peers: Arc::clone(&self.peers) }
-    }
-}
-
-impl<P> fmt::Debug for DecayingTag<P> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DecayingTag")
-            .field("name", &self.registered.name)
-            .field("interval", &self.interval())
-            .finish_non_exhaustive()
-    }
-}
-
-impl<P> DecayingTag<P> {
-    /// Its name.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.registered.name
-    }
-
-    /// How often its values decay: as registered, raised to the manager's resolution if it was below.
-    #[must_use]
-    pub fn interval(&self) -> Duration {
-        Duration::from_nanos(self.registered.schedule.interval())
-    }
-
-    /// Bumps the value of `peer` by the bump function and returns the value stored, which is saturated to
-    /// [`MIN_WEIGHT`](crate::MIN_WEIGHT)`..=`[`MAX_WEIGHT`](crate::MAX_WEIGHT). It is applied when the call returns.
-    ///
-    /// The bump function sees the value as it has decayed by now, and may run more than once: again when another thread changed the value
-    /// meanwhile. It and the decay function run with nothing held, and may call the manager. An unknown peer gets a temporary record.
-    ///
-    /// # Errors
-    ///
-    /// [`DecayError::Closed`] if the tag has been closed; then nothing is changed.
-    ///
-    /// # Panics
-    ///
-    /// If the bump function does; then nothing is changed.
-    ///
-    /// # Progress
-    ///
-    /// Lock-free. Between two boundaries the second bump of a preset allocates nothing (but for [`DecayFn::expire_when_inactive`]);
-    /// the first, and one by a custom function, replaces the peer's state.
-    ///
-    /// # Consistency
-    ///
-    /// Linearizable per peer; no bump is lost.
-    #[doc(alias = "Bump")]
-    pub fn bump(&self, peer: &P, delta: i64) -> Result<i64, DecayError> {
-        self.peers.bump(&self.registered, peer, delta).ok_or(DecayError::Closed)
-    }
-
-    /// The value of `peer` as it has decayed by now; `None` if it has none, or has decayed away.
-    ///
-    /// # Progress
-    ///
-    /// Lock-free; writes no shared memory but for the reclamation pin.
-    ///
-    /// # Consistency
-    ///
-    /// Linearizable per peer.
-    #[must_use]
-    pub fn value(&self, peer: &P) -> Option<i64> {
-        self.peers.value(&self.registered, peer)
-    }
-
-    /// Drops the value of `peer`, and with its last tag a peer that has neither connection nor protection. Creates nothing.
-    /// Returns whether there was one (which may have decayed away).
-    ///
-    /// # Progress
-    ///
-    /// Lock-free.
-    ///
-    /// # Consistency
-    ///
-    /// Linearizable per peer.
-    #[doc(alias = "Remove")]
-    pub fn remove(&self, peer: &P) -> bool {
-        self.peers.remove(&self.registered, peer)
-    }
-
-    /// Closes the tag: drops its value from every peer, and frees its name to be registered anew. Idempotent.
-    ///
-    /// When it has returned no peer has a value of it. What was registered stays in memory as long as the manager: a program should
-    /// not register and close for ever.
-    ///
-    /// # Progress
-    ///
-    /// Lock-free; O(peers).
-    ///
-    /// # Consistency
-    ///
-    /// Each peer's value goes by an atomic step of its own. A bump either fails or is dropped as well.
-    #[doc(alias = "Close")]
-    pub fn close(&self) {
-        self.peers.close(&self.registered);
+        Ok(DecayingTag::new(Tag { registered, inner: Arc::clone(self) }))
     }
 }

@@ -24,6 +24,7 @@ use ahash::RandomState;
 
 use crate::connection::{Connection, Entry};
 use crate::decay::{BumpFn, DecayError, DecayFn};
+use crate::decayer::DecayingTag;
 use crate::interface::{CloseError, ConnLimiter, LimitError, Protection, TagInfo};
 use crate::names::{AsTag, Names, Tag};
 use crate::peer::{Conn, Identified, PeerTable, Tagged, tagged};
@@ -38,7 +39,6 @@ use limits::Limits;
 
 pub use builder::{Builder, ConfigError};
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use decaying::DecayingTag;
 pub use handle::{Handle, OwnedPeerHandle, PeerHandle};
 pub use limits::ManagerInfo;
 pub use listing::{PeerView, Snapshot};

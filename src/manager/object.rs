@@ -1,9 +1,12 @@
 //! The manager as a `ConnManager` object: each method is the inherent one of its name.
 
 use std::hash::Hash;
+use std::time::Duration;
 
 use super::BasicConnManager;
 use crate::connection::Connection;
+use crate::decay::{BumpFn, DecayError, DecayFn};
+use crate::decayer::{Decayer, DecayingTag};
 use crate::interface::{CloseError, ConnLimiter, ConnManager, LimitError, Protection, TagInfo};
 use crate::report::TrimReport;
 
@@ -48,7 +51,27 @@ where
         self.check_limit(limiter)
     }
 
+    fn decayer(&self) -> Option<&dyn Decayer<P>> {
+        Some(self)
+    }
+
     fn close(&self) -> Result<(), CloseError> {
         self.close()
+    }
+}
+
+impl<P, C> Decayer<P> for BasicConnManager<P, C>
+where
+    P: Eq + Hash + Clone + Send + Sync + 'static,
+    C: Connection,
+{
+    fn register_decaying_tag(
+        &self,
+        name: &str,
+        interval: Duration,
+        decay: DecayFn,
+        bump: BumpFn,
+    ) -> Result<DecayingTag<P>, DecayError> {
+        self.register_decaying_tag(name, interval, decay, bump)
     }
 }

@@ -180,7 +180,12 @@ where
     }
 
     /// Decides from `cut` whom to close.
-    fn choose<'c>(&self, cut: &'c TableCut<'_, P, C>, appraiser: &Appraiser, trigger: TrimTrigger) -> Choice<'c, P, C> {
+    fn choose<'c>(
+        &self,
+        cut: &'c TableCut<'_, P, C>,
+        appraiser: &Appraiser,
+        trigger: TrimTrigger,
+    ) -> Choice<'c, P, C> {
         let emergency = trigger == TrimTrigger::Emergency;
         let policy: &dyn TrimPolicy = if emergency { &InEmergency } else { &*self.limits.policy };
         let past_grace = self.limits.past_grace();

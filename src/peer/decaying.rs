@@ -17,7 +17,7 @@ use std::hash::{BuildHasher, Hash};
 use super::{Identified, Links, Peer, PeerTable};
 use crate::index::Node;
 use crate::reclaim::{self, Guard};
-use crate::sync::{AtomicBool, Ordering, fence, mutant, ordering};
+use crate::sync::{AtomicBool, Ordering, fence, mutant};
 use crate::versioned::{LinkEdit, MAX_WEIGHT, State, TagEdit, TagId, saturate};
 
 /// Plain tags' ids are below this.
@@ -101,14 +101,14 @@ impl Open {
 
     pub(crate) fn is_open(&self) -> bool {
         // ORDER: decay-open
-        self.0.load(ordering!("decay-open", Acquire))
+        self.0.load(Ordering::Relaxed)
     }
 
     /// From here on no bump succeeds; those that have not returned yet take back what they store after this call's fence. Returns
     /// whether this call did it.
     pub(crate) fn shut(&self) -> bool {
-        // ORDER: decay-shut
-        let did = self.0.swap(false, ordering!("decay-shut", AcqRel));
+        // ORDER: decay-open
+        let did = self.0.swap(false, Ordering::Relaxed);
         if !mutant!("close-fence-dropped") {
             // ORDER: close-fence
             fence(Ordering::SeqCst);
@@ -177,9 +177,7 @@ where
         };
         match from {
             _ if stored(state, id) != from && !mutant!("bump-over-another") => false,
-            None => {
-                self.replace(node, state, TagEdit::Set(&cells), Self::adopted(state, now), &guard)
-            }
+            None => self.replace(node, state, TagEdit::Set(&cells), Self::adopted(state, now), &guard),
             Some(from) => {
                 let times_stay = (from.bumped, from.added) == (to.bumped, to.added);
                 let cells = if times_stay { &cells[..1] } else { &cells[..] };

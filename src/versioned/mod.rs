@@ -297,10 +297,7 @@ impl<L: Send + Sync + 'static> Versioned<L> {
     /// Puts new values into a new state, unless `cell` is not at `from` any more: the slow path of [`Self::update`].
     #[cold]
     #[inline(never)]
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the locals of its callers, moved out of the fast path"
-    )]
+    #[expect(clippy::too_many_arguments, reason = "the locals of its callers, moved out of the fast path")]
     fn rewrite(
         &self,
         state: &State<L>,

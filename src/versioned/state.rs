@@ -153,9 +153,4 @@ impl<L> State<L> {
     pub(crate) fn tags(&self) -> impl ExactSizeIterator<Item = (TagId, i64)> {
         self.cells.iter().map(|cell| (cell.tag, decode(cell.load())))
     }
-
-    /// The sum of the values, each read at its own instant, clamped.
-    pub(crate) fn total(&self) -> i64 {
-        sum(self.tags().map(|(_, value)| value))
-    }
 }
