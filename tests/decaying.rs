@@ -218,6 +218,9 @@ fn bad_registrations_are_typed_errors_and_register_nothing() {
         DecayError::Bounds { min: 2, max: 1 },
         "the bump function is checked, too"
     );
+    let ages = manager.register_decaying_tag("bad", Duration::MAX, DecayFn::none(), BumpFn::overwrite());
+    let too_long = DecayError::PeriodTooLong { period: "interval", asked: Duration::MAX };
+    assert_eq!(ages.unwrap_err(), too_long, "and so is the interval");
     register(&manager, "bad", DecayFn::none(), BumpFn::overwrite());
     let zero = builder(1, 2).decay_resolution(Duration::ZERO).build();
     assert_eq!(zero.unwrap_err(), ConfigError::ZeroResolution);

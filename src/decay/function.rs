@@ -12,11 +12,11 @@ use crate::versioned::saturate;
 
 /// How a decaying tag's values decay: Go's `DecayFn`.
 ///
-/// Values decay at the *boundaries* of their tag, which come once per interval, on the first tick of the manager's decay
-/// resolution that has reached it, counted from the tag's registration. Nothing runs then: whoever reads or bumps a value
-/// gets what all the boundaries since its last bump have made of it, as if go-libp2p's decayer had never missed a tick. Such a read takes constant
-/// time for every preset but [`linear`](Self::linear) and a bounded number of calls for [`custom`](Self::custom) functions,
-/// however long ago the bump was.
+/// Values decay at the *boundaries* of their tag. The `k`-th is the first tick of the manager's decay resolution at or after `k`
+/// intervals, both counted from the tag's registration. Nothing runs then: whoever reads or bumps a value gets what all
+/// boundaries since its last bump have made of it, as if go-libp2p's decayer had never missed a tick. However long ago the
+/// bump was, that takes constant time for every preset but [`linear`](Self::linear), which states its bound, and a bounded
+/// number of calls of a [`custom`](Self::custom) function.
 ///
 /// Parameters that make no sense are reported when a tag is registered with them.
 ///
@@ -79,10 +79,10 @@ impl DecayFn {
 
     /// Each boundary multiplies by `factor`, in double precision, and rounds down; what is 0 or less then is removed.
     ///
-    /// As each boundary rounds, this has no closed form. Boundaries that take equally much off are evaluated together, so
-    /// a read takes at most `44 / (1 - factor) + 200` evaluations, at most `value * (1 - factor) + 200`, and at most one for each
-    /// boundary since the last bump: a value of a million never more than 7,000, usually a few hundred. One evaluation takes some nanoseconds
-    /// if it stands for one boundary, and 120 multiplications at worst. [`half_life`](Self::half_life) takes constant time.
+    /// As each boundary rounds, this has no closed form, but boundaries that take equally much off are evaluated together.
+    /// So a read takes no more evaluations than `44 / (1 - factor) + 200`, than `value * (1 - factor) + 200`, and than there were
+    /// boundaries since the last bump: never more than 7,000 for a value of a million. An evaluation is a few multiplications
+    /// if it stands for a few boundaries, and at worst about 120. [`half_life`](Self::half_life) takes constant time.
     ///
     /// # Errors
     ///
@@ -95,12 +95,14 @@ impl DecayFn {
 
     /// Decays exponentially: halves in every `half_life`.
     ///
-    /// After `n` boundaries the value is what it was right after its last bump, times `2^(-n * interval / half_life)`, rounded down, and is
-    /// removed if that is 0 or less. It is rounded once, in each read, and not at each boundary as by [`linear`](Self::linear).
+    /// After `n` boundaries the value is what it was right after its last bump, times `2^(-n * interval / half_life)`,
+    /// rounded down, and is removed if that is 0 or less. It is rounded once, and not at each boundary as by
+    /// [`linear`](Self::linear).
     ///
     /// # Errors
     ///
-    /// Registration reports [`DecayError::ZeroPeriod`] or [`DecayError::PeriodTooLong`] if it is zero or longer than a hundred years.
+    /// Registration reports [`DecayError::ZeroPeriod`] or [`DecayError::PeriodTooLong`] if it is zero or longer than a
+    /// hundred years.
     #[must_use]
     pub fn half_life(half_life: Duration) -> Self {
         Self(Kind::HalfLife(half_life))
@@ -112,38 +114,42 @@ impl DecayFn {
     ///
     /// # Errors
     ///
-    /// Registration reports [`DecayError::ZeroPeriod`] or [`DecayError::PeriodTooLong`] if it is zero or longer than a hundred years.
+    /// Registration reports [`DecayError::ZeroPeriod`] or [`DecayError::PeriodTooLong`] if it is zero or longer than a
+    /// hundred years.
     #[doc(alias = "DecayExpireWhenInactive")]
     #[must_use]
     pub fn expire_when_inactive(after: Duration) -> Self {
         Self(Kind::ExpireWhenInactive(after))
     }
 
-    /// The first boundary at which the peer has had the value for `lifetime` or longer removes it, bumped or not; until then it stays as it is.
-    /// A bump after that begins anew.
+    /// The first boundary at which the peer has had the value for `lifetime` or longer removes it, bumped or not; until then
+    /// it stays as it is. A bump after that begins anew.
     ///
     /// # Errors
     ///
-    /// Registration reports [`DecayError::ZeroPeriod`] or [`DecayError::PeriodTooLong`] if it is zero or longer than a hundred years.
+    /// Registration reports [`DecayError::ZeroPeriod`] or [`DecayError::PeriodTooLong`] if it is zero or longer than a
+    /// hundred years.
     #[must_use]
     pub fn time_to_live(lifetime: Duration) -> Self {
         Self(Kind::TimeToLive(lifetime))
     }
 
-    /// Each boundary makes of the value what `decay` returns, saturated to [`MIN_WEIGHT`](crate::MIN_WEIGHT)`..=`[`MAX_WEIGHT`](crate::MAX_WEIGHT), and
-    /// removes it if that is `None`. (A value of 0 or less stays, as in Go, if the function does not remove it.)
+    /// Each boundary makes of the value what `decay` returns, saturated to
+    /// [`MIN_WEIGHT`](crate::MIN_WEIGHT)`..=`[`MAX_WEIGHT`](crate::MAX_WEIGHT), and removes it if that is `None`. (A value of 0
+    /// or less stays, as in Go, if the function does not remove it.)
     ///
     /// Nothing is called at the boundary itself. Every read of the value (of the tag, of the peer's total, in snapshots and
-    /// trims) and every bump calls `decay` for each boundary since the last bump, on the thread that reads or bumps. So it may be called any number of times
-    /// for one boundary, and should compute, from what it is shown alone: `now` is the boundary's instant.
+    /// trims) and every bump calls `decay` for each boundary since the last bump, on the thread that reads or bumps. So it may
+    /// be called any number of times for one boundary, and should compute from what it is shown alone, where `now` is the
+    /// boundary's instant.
     ///
-    /// One read or bump makes at most 1,024 calls: if there were more boundaries since the last bump, calls stand for the first 1,023 and the latest one,
-    /// and those between are taken to have changed nothing.
+    /// One evaluation makes at most 1,024 calls: if there were more boundaries since the last bump, `decay` is called for the
+    /// first 1,023 and for the latest one, and those between are taken to have changed nothing.
     ///
     /// # Panics
     ///
-    /// If `decay` panics, that is caught and logged, and the value is taken to be what it was right after its last bump: to have
-    /// decayed not at all. The next read tries again.
+    /// If `decay` panics, that is caught and logged, and the value is taken to be what it was right after its last bump: not to
+    /// have decayed at all. The next evaluation tries again.
     #[must_use]
     pub fn custom(decay: impl Fn(&DecayingValue) -> Option<i64> + Send + Sync + 'static) -> Self {
         Self(Kind::Custom(Arc::new(decay)))

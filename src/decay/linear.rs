@@ -10,20 +10,22 @@
 //! at least `w * 2^-53` below `w`: that is the distance to the next lower double if `w` is a power of two, and more than half of it
 //! otherwise. So the product is rounded to less than `w`, and its floor is at most `w - 1`. There is no fixed point.
 //!
-//! **While products share a binade, a smaller value never loses more than a greater one.** Let `q` be the spacing of that grid. The
-//! values are multiples of `q`: for `q < 1` being integers, else because a value is the floor of such a product, or the stretch's first
-//! and greater than its product. So `w - round(w * f) = round'(w * g)`, where `round'` also rounds to the nearest multiple of
-//! `q`, perhaps with another choice between equally near ones. Rounding to the nearest preserves order, whatever it does with
-//! those. What a step takes off is that rounded up to an integer, which preserves order too. (A product that is rounded up to the
-//! binade's end has the next binade's exponent; on that grid it is rounded to the same.)
-//! Hence, if the first and the last step of a stretch take `d` off and have products of one binade, so do all between:
-//! two multiplications check any number of steps.
+//! **While products share a binade, a smaller value never loses more than a greater one.** Let `q` be the spacing of that
+//! grid. The stretch's values are multiples of `q`. For `q <= 1` they are so as integers; else the first one is so as a double
+//! that is greater than its product, and the others because they are less by what a step takes off, a difference of two
+//! such multiples. (So they are doubles, too: they are no greater than the first product, and lie on its grid.) Then
+//! `w - round(w * f) = round'(w * g)`, where `round'` also rounds to the nearest multiple of `q`, perhaps choosing otherwise
+//! between equally near ones. Rounding to the nearest preserves order, whichever it chooses. What a step takes off is that,
+//! rounded up to an integer, which preserves order too. (A product that is rounded up to the end of its binade has the exponent
+//! of the next; on that one's grid it is rounded to the same.)
+//! Hence, if the first and the last step of a stretch take `d` off and have products of one exponent, all between take
+//! `d` off: one multiplication checks any number of steps.
 //!
-//! **How many stretches there are, whatever the gap.** What a step takes off differs from `w * g` by less than 2, or is a multiple of `q > 1`
-//! that differs by less than `q`; so within a binade there are no more stretches than `w * g` passes integers, and 3. From `v` on that
-//! makes at most `v * g + 200` over all 62 binades. While `w > 1 / g^2`, counting steps gives less: each leaves at most `w * (1 - g)`
-//! (and a rounding of 2^-53, which matters only where `g^2 < 2^-62`), so after `ln(v * g^2) / g` steps `w * g` is below `1 / g`.
-//! As `v <= 2^62`, the two together make at most `44 / g + 200`.
+//! **How many stretches there are, whatever the gap.** What a step takes off differs from `w * g` by less than 2, or is a
+//! multiple of `q > 1` that differs by less than `q`. So a binade has at most 3 stretches more than `w * g` passes integers
+//! in it, and all 62 from `v` down have at most `v * g + 200`. While `w > 1 / g^2`, counting steps gives less: a step leaves at
+//! most `w * (1 - g)` (and a rounding of 2^-53, which matters only if no `w` is that great), so `ln(v * g^2) / g` of them bring
+//! `w` to `1 / g^2`, and `w * g` to `1 / g`. As `v <= 2^62`, that makes `44 / g + 200` at most.
 
 /// What `value` has come to after that many decays by `factor`, or `None` if it has decayed away.
 pub(super) fn decayed(value: i64, factor: f64, boundaries: u64) -> Option<i64> {
@@ -51,7 +53,7 @@ pub(super) struct Stretch {
     pub(super) loss: i64,
 }
 
-/// The longest stretch from `value` on, of `most` steps at most. `value` is positive and a double; both matter to the proof.
+/// The longest stretch from `value` on, of `most` steps at most. `value` is positive and a double.
 pub(super) fn stretch(value: i64, factor: f64, most: u64) -> Stretch {
     let first = value as f64 * factor;
     let loss = value - whole(first);

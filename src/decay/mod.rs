@@ -3,7 +3,8 @@
 //!
 //! The reference, go-libp2p's decayer, has a thread that visits every peer at every tick. Here nothing ticks: what is stored
 //! is a value as of its last bump (`Stored`), and [`DecayFn::at`] says what ticking would have made of it by a given
-//! instant. [`Schedule`] counts the decays in between, so a read costs the same after a second and after a decade.
+//! instant. [`Schedule`] counts the decays in between, so a read
+//! after a decade costs hardly more than one after a second.
 
 #![forbid(unsafe_code)]
 

@@ -167,6 +167,8 @@ where
         decay: DecayFn,
         bump: BumpFn,
     ) -> Result<DecayingTag<P>, DecayError> {
+        // Zero is raised to the resolution, as any interval below it.
+        DecayError::check_period("interval", interval.max(Duration::from_nanos(1)))?;
         let schedule = Schedule::new(self.limits.now(), self.limits.resolution, nanos(interval));
         let registered = self.decaying.register(name, schedule, decay, bump)?;
         Ok(DecayingTag::new(Tag { registered, inner: Arc::clone(self) }))
