@@ -53,7 +53,8 @@
 //!
 //! **P6. Callbacks run with nothing held**: no lock, no claim, no unpublished state. They may panic, block or call the manager. Only the
 //! closure of an upsert runs under the reclamation pin: blocking there delays frees, never operations. (So do the
-//! `Eq`, `Hash` and `Clone` of ids, [`Connection::stream_count`] and [`TrimPolicy`], which are expected to compute and not to block.)
+//! `Eq`, `Hash` and `Clone` of ids, and inside trims and snapshots [`Connection::stream_count`], [`TrimPolicy`] and decay functions, which are expected
+//! to compute and not to block.)
 //!
 //! # Operations
 //!
@@ -64,6 +65,7 @@
 //! | [`untag_peer`](BasicConnManager::untag_peer), [`connected`](BasicConnManager::connected), [`disconnected`](BasicConnManager::disconnected), [`protect`](BasicConnManager::protect), [`unprotect`](BasicConnManager::unprotect) | lock-free | the swap of the state, or its load where nothing changes | per peer | copies the peer's state |
 //! | any of these, unknown peer | lock-free | the swap of the index slot, or the load that finds it empty | per peer | allocates a record, may help a table's growth by 64 slots |
 //! | [`tag_value`](BasicConnManager::tag_value), [`is_protected`](BasicConnManager::is_protected) | lock-free, writes nothing shared | the load of the tag's word, or of the state | per peer | hash, one probe |
+//! | [`DecayingTag::bump`] | lock-free | the swap of the tag's word, or of the state | per peer | hash, two probes; the first after a boundary copies the peer's state |
 //! | [`tag_info`](BasicConnManager::tag_info) | lock-free | each tag at its own load | one structural state | as above, and allocates the answer |
 //! | [`snapshot`](BasicConnManager::snapshot) | wait-free | the increment of the epoch | consistent cut | O(1) |
 //! | reading a snapshot | lock-free | – | the cut | streams over the table |

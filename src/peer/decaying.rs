@@ -8,9 +8,9 @@
 //! **Bump** ([`PeerTable::bump`]). Read what is stored; with nothing pinned, compute what is to be stored; store it if what was read is still
 //! stored. If the times stay, that is a compare-and-swap of the value in place, as for any tag; else a replacement.
 //!
-//! **Close** ([`Open::shut`], then [`PeerTable::drop_decaying`] of every peer). A bump stores, then looks whether its tag is still open, and
-//! takes back what it stored if not; whoever closes shuts first, then walks. With a fence in between on either side one of them sees
-//! the other, so nothing of a closed tag stays behind.
+//! **Close** ([`Open::shut`], then [`PeerTable::drop_decaying_if`] over a cut). A bump stores, fences, then looks whether its tag is still open, and
+//! takes back what it stored if not; whoever closes shuts, then takes a cut, which fences, and drops what is there. So either the bump sees
+//! that the tag is shut, or its fence comes before the cut's, and the cut holds what it stored: nothing of a closed tag stays behind.
 
 use std::hash::{BuildHasher, Hash};
 
@@ -104,16 +104,10 @@ impl Open {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// From here on no bump succeeds; those that have not returned yet take back what they store after this call's fence. Returns
-    /// whether this call did it.
-    pub(crate) fn shut(&self) -> bool {
+    /// From here on no bump succeeds; those that have not returned yet take back what they store, if a cut that is taken after this does not hold it.
+    pub(crate) fn shut(&self) {
         // ORDER: decay-open
-        let did = self.0.swap(false, Ordering::Relaxed);
-        if !mutant!("close-fence-dropped") {
-            // ORDER: close-fence
-            fence(Ordering::SeqCst);
-        }
-        did
+        self.0.store(false, Ordering::Relaxed);
     }
 }
 

@@ -28,7 +28,9 @@ use crate::reclaim::{self, Guard};
 use crate::sync::{AtomicUsize, Ordering, Padded};
 use crate::versioned::{LinkEdit, State, TagEdit, TagId, Upsert};
 
-pub(crate) use decaying::{DecayId, Open, PLAIN_IDS, Stored, Tagged, tagged};
+#[cfg_attr(connmgr_loom, allow(unused_imports, reason = "for the crate's interface"))]
+pub(crate) use decaying::PLAIN_IDS;
+pub(crate) use decaying::{DecayId, Open, Stored, Tagged, tagged};
 pub(crate) use record::{Conn, Identified, Links, Peer};
 pub(crate) use removal::{Claim, ClaimTerms};
 
