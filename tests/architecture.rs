@@ -20,6 +20,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("snapshot", &["sync", "reclaim", "index", "peer", "versioned"]),
     ("policy", &[]),
     ("names", &["sync", "versioned"]),
+    ("explain", &["policy"]),
     ("connection", &["peer"]),
     ("report", &["connection"]),
     ("interface", &["connection", "report"]),
@@ -27,6 +28,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "manager",
         &[
             "connection",
+            "explain",
             "index",
             "interface",
             "names",

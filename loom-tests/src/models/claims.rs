@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::{SHIELD, Short, TAG, Table, explore, table, together};
-use crate::peer::{Claim, ClaimTerms};
+use crate::peer::{Claim, ClaimTerms, ExpiryTerms};
 use crate::snapshot::Cut;
 
-const TERMS: ClaimTerms = ClaimTerms { cutoff: 5, seen_by: 0, protected_too: false };
+const TERMS: ClaimTerms = ClaimTerms { cutoff: 5, seen_by: 0, opened_by: u64::MAX, protected_too: false };
 
 /// One trim of peer 1: a snapshot and a claim. Returns the number of connections it closed.
 fn trim(t: &Table) -> usize {
@@ -131,7 +131,7 @@ fn a_claim_and_a_disconnect_keep_the_counts() {
                 count.fetch_add(trim(&other), Ordering::Relaxed);
             })],
             || {
-                assert!(t.disconnect(&1, &1), "it was there");
+                assert!(t.unlink(1, 1), "it was there");
             },
         );
         let closed = closed.load(Ordering::Relaxed);
@@ -151,7 +151,8 @@ fn a_temporary_record_that_connects_does_not_expire() {
             [Box::new(move || {
                 let cut = Cut::take(&other);
                 if let Some(at) = cut.get(&1) {
-                    other.expire(at.node, 0, cut.guard());
+                    let terms = ExpiryTerms { seen_by: Some(0), left_by: None };
+                    other.expire(at.node, terms, cut.guard());
                 }
             })],
             || assert!(t.link(1, 1), "a new connection"),
@@ -166,7 +167,7 @@ fn a_temporary_record_that_connects_does_not_expire() {
 fn a_claim_does_not_take_a_peer_in_its_grace() {
     explore("a_claim_does_not_take_a_peer_in_its_grace", 3, 5, || {
         let t = Arc::new(table());
-        t.connect(&1, &Arc::new(super::Link(1)), 7);
+        t.connect(&1, &Arc::new(super::Link(1)), 7, || None);
         let other = Arc::clone(&t);
         together([Box::new(move || assert_eq!(trim(&other), 0, "first seen at 7, not by 0"))], || {
             t.add(1, TAG, -1);
