@@ -74,7 +74,7 @@ pub trait ConnManager<P>: Send + Sync {
 /// What is known of a peer: one structural state of it, each tag's value read atomically.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TagInfo {
-    /// When its first connection was added, or for a temporary record its first tag.
+    /// When its first connection was added, for a temporary record its first tag, or for a peer whose tags are kept when it left.
     pub first_seen: SystemTime,
     /// The sum of exactly the tags below, clamped to an `i64`.
     pub value: i64,

@@ -71,6 +71,8 @@
 //! | reading a snapshot | lock-free | – | the cut | streams over the table |
 //! | [`trim_open_conns`](BasicConnManager::trim_open_conns), [`force_trim`](BasicConnManager::force_trim) | blocks among trims only | each claim at the swap of that peer's state | decides from one cut | O(peers), sorts only what goes |
 //! | [`plan_trim`](BasicConnManager::plan_trim) | lock-free | – | one cut | the same without claims |
+//! | [`explain`](BasicConnManager::explain), [`explain_all`](BasicConnManager::explain_all) | lock-free | – | one cut | the same, and sorts all candidates |
+//! | [`reconfigure`](BasicConnManager::reconfigure) | lock-free, but for the trim of a lowered watermark | the swap of the settings | each trim goes by one set of them | copies the settings |
 //! | [`info`](BasicConnManager::info) | wait-free | each count at its own load | exact when quiet | a few loads |
 //!
 //! Resolving a `&str` tag is wait-free; a name that is new copies the table of names, which is lock-free.
@@ -91,6 +93,7 @@ mod connection;
 mod decay;
 mod decayer;
 mod epoch;
+mod explain;
 #[allow(unsafe_code)]
 mod index;
 mod interface;
@@ -112,10 +115,11 @@ mod versioned;
 pub use connection::{CloseReason, ConnInfo, Connection, Direction};
 pub use decay::{BumpFn, DecayError, DecayFn, DecayingValue};
 pub use decayer::{Decayer, DecayingTag};
+pub use explain::{Exemption, Explanation, Standing};
 pub use interface::{CloseError, ConnLimiter, ConnManager, LimitError, Protection, TagInfo};
 pub use manager::{
-    BasicConnManager, Builder, CancelToken, Clock, ConfigError, Handle, ManagerInfo, ManualClock, Notifee,
-    OwnedPeerHandle, PeerHandle, PeerView, Snapshot, SystemClock,
+    BasicConnManager, Builder, CancelToken, Clock, ConfigError, GracePer, Handle, ManagerInfo, ManualClock,
+    Notifee, OwnedPeerHandle, PeerHandle, PeerView, Settings, Snapshot, SystemClock,
 };
 pub use names::{AsTag, Tag};
 pub use null::NullConnManager;

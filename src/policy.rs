@@ -11,7 +11,7 @@
 pub struct Candidate {
     /// The sum of its tags, as of the snapshot.
     pub value: i64,
-    /// Its open connections, those being closed not counted. At least one.
+    /// Its open connections, those being closed not counted, nor, where each connection has a grace of its own, those in it. At least one.
     pub connections: usize,
     /// Open streams over all its open connections, or `None` if any of them does not know.
     pub streams: Option<usize>,
@@ -84,6 +84,17 @@ pub trait TrimPolicy: Send + Sync + 'static {
 
     /// Where the candidate stands.
     fn rank(&self, candidate: &Candidate) -> Rank;
+}
+
+// A policy may be shared, and kept by whoever set it.
+impl<T: TrimPolicy + ?Sized> TrimPolicy for std::sync::Arc<T> {
+    fn target(&self, census: &Census) -> usize {
+        T::target(self, census)
+    }
+
+    fn rank(&self, candidate: &Candidate) -> Rank {
+        T::rank(self, candidate)
+    }
 }
 
 /// How [`ByValue`] sets its target.

@@ -14,6 +14,10 @@ pub enum TrimTrigger {
     Explicit,
     /// The background thread, at the high watermark.
     Background,
+    /// The background thread, in [steady mode](crate::Settings#structfield.steady), below the high watermark.
+    Steady,
+    /// [`reconfigure`](crate::BasicConnManager::reconfigure), which lowered a watermark.
+    Reconfigured,
     /// [`force_trim`](crate::BasicConnManager::force_trim).
     Emergency,
 }
@@ -32,6 +36,8 @@ pub enum TrimOutcome {
     Reached,
     /// There were not enough candidates, or too many were spared.
     Short,
+    /// The [close rate](crate::Settings#structfield.close_rate) let it close no more for now: the background thread goes on at its next check.
+    RateLimited,
     /// The token was cancelled between two claims.
     Cancelled,
     /// A trim is running on this very thread: the call came from one of its callbacks, and did nothing.
@@ -97,15 +103,18 @@ pub struct TrimReport<P> {
     pub spared: Vec<SparedPeer<P>>,
     /// Open connections of peers that could be chosen.
     pub candidates: usize,
-    /// Connections that the policy wanted closed.
+    /// Connections that the policy wanted closed, in steady mode no more than a check closes.
     pub target: usize,
+    /// How many connections the [close rate](crate::Settings#structfield.close_rate), if there is one, let it close when it began. The last peer may
+    /// have had more.
+    pub allowed: Option<usize>,
     /// Chosen connections that were found gone, which counts towards the target.
     pub gone: usize,
     /// The highest value, in the snapshot, of the peers it chose: none worth more was closed.
     pub cutoff: Option<i64>,
     /// The lowest value, in the snapshot, of the candidates it never chose.
     pub lowest_kept: Option<i64>,
-    /// Temporary records removed because their grace was over.
+    /// Temporary records removed because their grace was over, and peers whose [kept](crate::Settings#structfield.keep_tags) tags went.
     pub expired: usize,
     /// Close callbacks that panicked.
     pub callback_panics: usize,
@@ -124,6 +133,7 @@ impl<P> TrimReport<P> {
             spared: Vec::new(),
             candidates: 0,
             target: 0,
+            allowed: None,
             gone: 0,
             cutoff: None,
             lowest_kept: None,
@@ -131,6 +141,12 @@ impl<P> TrimReport<P> {
             callback_panics: 0,
             elapsed: Duration::ZERO,
         }
+    }
+
+    /// By how many connections it missed its target: [`outcome`](Self::outcome) says why.
+    #[must_use]
+    pub fn missed(&self) -> usize {
+        self.target.saturating_sub(self.closed_connections).saturating_sub(self.gone)
     }
 }
 
@@ -158,6 +174,8 @@ pub struct TrimPlan<P> {
     pub candidates: usize,
     /// Connections that the policy wants closed.
     pub target: usize,
+    /// How many connections the close rate, if there is one, lets it close.
+    pub allowed: Option<usize>,
     /// The highest value among the victims.
     pub cutoff: Option<i64>,
 }

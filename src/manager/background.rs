@@ -1,5 +1,5 @@
 //! The background thread: every silence period it drops temporary records past their grace and, at the high
-//! watermark, trims.
+//! watermark, in steady mode or where a trim is owed, trims.
 
 #![expect(
     clippy::disallowed_types,
@@ -11,8 +11,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
 
+use super::Inner;
+use super::settings::ConfigError;
+use super::time::nanos;
 use super::trim::panics_caught;
-use super::{ConfigError, Inner};
 use crate::connection::Connection;
 use crate::interface::CloseError;
 
@@ -46,6 +48,13 @@ impl Background {
         Ok(Self(Some(Running { stop, thread, handle: Mutex::new(Some(handle)) })))
     }
 
+    /// Has the thread look anew at when it is due.
+    pub(super) fn wake(&self) {
+        if let Some(running) = &self.0 {
+            running.thread.unpark();
+        }
+    }
+
     /// Stops the thread and, unless this is that thread, waits until it has ended.
     pub(super) fn stop(&self) -> Result<(), CloseError> {
         let Some(running) = &self.0 else { return Ok(()) };
@@ -68,9 +77,11 @@ where
 {
     let stopped = || stop.load(Ordering::Acquire);
     while !stopped() {
-        let due = inner.limits.now().saturating_add(inner.limits.silence);
-        while !stopped() && inner.limits.now() < due {
-            inner.limits.wait(due);
+        let rests_since = inner.time.now();
+        // Anew each time it is woken: the silence period may have been changed.
+        let due = || rests_since.saturating_add(nanos(inner.settings.load().silence_period));
+        while !stopped() && inner.time.now() < due() {
+            inner.time.wait(due());
         }
         if stopped() {
             break;

@@ -1,72 +1,29 @@
 //! How a manager is configured.
 
-use std::error::Error;
 use std::fmt;
 use std::hash::Hash;
 use std::marker::PhantomData;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use ahash::RandomState;
+use arc_swap::ArcSwap;
 
 use super::background::Background;
+use super::bucket::Bucket;
 use super::clock::{Clock, SystemClock};
 use super::decaying::Registry;
 use super::gate::TrimGate;
-use super::limits::Limits;
+use super::settings::{ConfigError, GracePer, Settings};
+use super::time::Time;
 use super::{BasicConnManager, Inner, OnTrim, Table};
 use crate::connection::Connection;
 use crate::names::Names;
-use crate::policy::{ByValue, TrimPolicy};
+use crate::policy::TrimPolicy;
 use crate::report::TrimReport;
 use crate::sync::AtomicU64;
-
-/// The longest period that is taken: a hundred years.
-const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
-
-/// Why a manager could not be built.
-#[derive(Clone, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum ConfigError {
-    /// The low watermark is above the high one.
-    LowAboveHigh {
-        /// The low watermark.
-        low: usize,
-        /// The high watermark.
-        high: usize,
-    },
-    /// The silence period is zero: the background thread would not rest.
-    ZeroSilence,
-    /// The resolution of decaying tags is zero: no interval would be a number of them.
-    ZeroResolution,
-    /// A period is longer than a hundred years.
-    PeriodTooLong {
-        /// Which one.
-        period: &'static str,
-        /// What was asked for.
-        asked: Duration,
-    },
-    /// The system gave no thread for background trimming.
-    Thread(String),
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::LowAboveHigh { low, high } => {
-                write!(f, "low watermark {low} is above high watermark {high}")
-            }
-            Self::ZeroSilence => f.write_str("silence period is zero"),
-            Self::ZeroResolution => f.write_str("decay resolution is zero"),
-            Self::PeriodTooLong { period, asked } => {
-                write!(f, "{period} of {} s is longer than a hundred years", asked.as_secs())
-            }
-            Self::Thread(why) => write!(f, "no thread for background trimming: {why}"),
-        }
-    }
-}
-
-impl Error for ConfigError {}
 
 /// Builds a [`BasicConnManager`].
 ///
@@ -84,15 +41,11 @@ impl Error for ConfigError {}
 /// ```
 #[must_use = "a builder does nothing until it is built"]
 pub struct Builder<P, C> {
-    low: usize,
-    high: usize,
-    grace: Duration,
-    silence: Duration,
+    settings: Settings,
     resolution: Duration,
     background: bool,
     seed: Option<u64>,
     clock: Box<dyn Clock>,
-    policy: Box<dyn TrimPolicy>,
     on_trim: Option<OnTrim<P>>,
     of: PhantomData<fn() -> C>,
 }
@@ -100,10 +53,7 @@ pub struct Builder<P, C> {
 impl<P, C> fmt::Debug for Builder<P, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder")
-            .field("low", &self.low)
-            .field("high", &self.high)
-            .field("grace", &self.grace)
-            .field("silence", &self.silence)
+            .field("settings", &self.settings)
             .field("background", &self.background)
             .finish_non_exhaustive()
     }
@@ -116,38 +66,121 @@ where
 {
     pub(super) fn new() -> Self {
         Self {
-            low: 160,
-            high: 192,
-            grace: Duration::from_secs(60),
-            silence: Duration::from_secs(10),
+            settings: Settings::default(),
             resolution: Duration::from_secs(60),
             background: true,
             seed: None,
             clock: Box::new(SystemClock::new()),
-            policy: Box::new(ByValue::reference()),
             on_trim: None,
             of: PhantomData,
         }
     }
 
+    /// Sets everything at once that can be changed later, too.
+    pub fn settings(self, settings: Settings) -> Self {
+        Self { settings, ..self }
+    }
+
+    fn set(self, set: impl FnOnce(Settings) -> Settings) -> Self {
+        Self { settings: set(self.settings), ..self }
+    }
+
     /// The number of connections that a trim leaves. 160 by default; 0 disables trimming.
     pub fn low_water(self, connections: usize) -> Self {
-        Self { low: connections, ..self }
+        self.set(|settings| settings.low_water(connections))
     }
 
     /// The number of open connections at which background trimming starts. 192 by default; 0 disables trimming.
     pub fn high_water(self, connections: usize) -> Self {
-        Self { high: connections, ..self }
+        self.set(|settings| settings.high_water(connections))
     }
 
     /// How long a peer is exempt from trims after it was first seen. A minute by default; zero is allowed.
     pub fn grace_period(self, grace: Duration) -> Self {
-        Self { grace, ..self }
+        self.set(|settings| settings.grace_period(grace))
     }
 
     /// How long the background thread rests between checks. 10 s by default.
     pub fn silence_period(self, silence: Duration) -> Self {
-        Self { silence, ..self }
+        self.set(|settings| settings.silence_period(silence))
+    }
+
+    /// Whose the grace period is: the peer's, as in Go, by default, or each connection's.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use connmgr::{BasicConnManager, ByValue, GracePer, ManualClock, testing::Loopback};
+    /// use std::time::Duration;
+    ///
+    /// let clock = ManualClock::new();
+    /// let manager = BasicConnManager::<u64, Loopback>::builder()
+    ///     .low_water(1).high_water(2).background(false).clock(clock.clone())
+    ///     .grace_period(Duration::from_secs(10)).grace_per(GracePer::Connection).policy(ByValue::exact())
+    ///     .build()?;
+    /// let (old, new) = (Loopback::inbound(1), Loopback::inbound(2));
+    /// manager.connected(&7, old.clone());
+    /// clock.advance(Duration::from_secs(10));
+    /// manager.connected(&7, new.clone());
+    /// assert_eq!(manager.trim_open_conns().closed_connections, 1);
+    /// assert_eq!((old.closes(), new.closes()), (1, 0), "the new one is in its grace");
+    /// # Ok::<(), connmgr::ConfigError>(())
+    /// ```
+    pub fn grace_per(self, whose: GracePer) -> Self {
+        self.set(|settings| settings.grace_per(whose))
+    }
+
+    /// How long a peer's tags are kept after its last connection. Zero by default, as in Go. See
+    /// [`Settings::keep_tags`](Settings#structfield.keep_tags) for what is seen meanwhile.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use connmgr::{BasicConnManager, ManualClock, testing::Loopback};
+    /// # use std::time::Duration;
+    /// # let clock = ManualClock::new();
+    /// let manager = BasicConnManager::<u64, Loopback>::builder()
+    ///     .keep_tags(Duration::from_secs(60)).clock(clock.clone()).background(false).build()?;
+    /// manager.connected(&7, Loopback::inbound(1));
+    /// manager.tag_peer(&7, "score", 5);
+    /// manager.disconnected(&7, &1);
+    /// clock.advance(Duration::from_secs(59));
+    /// manager.connected(&7, Loopback::inbound(2));
+    /// assert_eq!(manager.tag_value(&7, "score"), Some(5), "it was back in time");
+    /// # Ok::<(), connmgr::ConfigError>(())
+    /// ```
+    pub fn keep_tags(self, time: Duration) -> Self {
+        self.set(|settings| settings.keep_tags(time))
+    }
+
+    /// Steady mode: the background thread closes at most so many at each check that finds more connections than the low watermark, instead of
+    /// none up to the high watermark and many there. Off by default. See [`Settings::steady`](Settings#structfield.steady).
+    pub fn steady(self, closes: impl Into<Option<NonZeroUsize>>) -> Self {
+        self.set(|settings| settings.steady(closes))
+    }
+
+    /// How many connections trims may close in a second, emergencies apart. No bound by default. See
+    /// [`Settings::close_rate`](Settings#structfield.close_rate) for the rule.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use connmgr::{BasicConnManager, ManualClock, TrimOutcome, testing::Loopback};
+    /// # use std::{num::NonZeroU32, time::Duration};
+    /// # let clock = ManualClock::new();
+    /// let manager = BasicConnManager::<u64, Loopback>::builder()
+    ///     .low_water(1).high_water(9).grace_period(Duration::ZERO).background(false).clock(clock.clone())
+    ///     .close_rate(NonZeroU32::new(2))
+    ///     .build()?;
+    /// (0..6).for_each(|peer| manager.connected(&peer, Loopback::inbound(peer)));
+    /// let report = manager.trim_open_conns();
+    /// assert_eq!((report.outcome, report.target, report.closed_connections), (TrimOutcome::RateLimited, 5, 2));
+    /// clock.advance(Duration::from_millis(500));
+    /// assert_eq!(manager.trim_open_conns().closed_connections, 1);
+    /// # Ok::<(), connmgr::ConfigError>(())
+    /// ```
+    pub fn close_rate(self, per_second: impl Into<Option<NonZeroU32>>) -> Self {
+        self.set(|settings| settings.close_rate(per_second))
     }
 
     /// How often decaying tags decay at most: see
@@ -161,9 +194,10 @@ where
         Self { clock: Box::new(clock), ..self }
     }
 
-    /// How victims are chosen. [`ByValue::reference`] by default.
+    /// How victims are chosen, and how many. [`ByValue::reference`](crate::ByValue::reference) by default, whose target is Go's: the candidates'
+    /// connections less the low watermark. With [`ByValue::exact`](crate::ByValue::exact) it is all that are open less the low watermark.
     pub fn policy(self, policy: impl TrimPolicy) -> Self {
-        Self { policy: Box::new(policy), ..self }
+        self.set(|settings| settings.policy(policy))
     }
 
     /// Whether a thread named `connmgr-trim` checks every silence period and trims at the high watermark. True by
@@ -190,36 +224,17 @@ where
     ///
     /// [`ConfigError`] if the configuration contradicts itself or there is no thread to be had.
     pub fn build(self) -> Result<BasicConnManager<P, C>, ConfigError> {
-        if self.low > self.high && self.high > 0 {
-            return Err(ConfigError::LowAboveHigh { low: self.low, high: self.high });
-        }
-        if self.silence.is_zero() {
-            return Err(ConfigError::ZeroSilence);
-        }
-        if self.resolution.is_zero() {
-            return Err(ConfigError::ZeroResolution);
-        }
-        let periods = [
-            ("grace period", self.grace),
-            ("silence period", self.silence),
-            ("decay resolution", self.resolution),
-        ];
-        for (period, asked) in periods {
-            if asked > LONGEST {
-                return Err(ConfigError::PeriodTooLong { period, asked });
-            }
-        }
+        let settings = self.settings.checked()?;
+        let decaying = Registry::new(self.resolution)?;
         let hasher = self.seed.map_or_else(RandomState::new, |seed| RandomState::with_seeds(seed, 1, 2, 3));
         let inner = Arc::new(Inner {
             table: Table::new(0, hasher),
             names: Names::new(),
-            decaying: Registry::default(),
-            limits: Limits::new(
-                (self.low, self.high),
-                (self.grace, self.silence, self.resolution),
-                self.policy,
-                self.clock,
-            ),
+            decaying,
+            settings: ArcSwap::from_pointee(settings),
+            time: Time::new(self.clock),
+            bucket: Bucket::new(),
+            owed: AtomicBool::new(false),
             gate: TrimGate::new(),
             on_trim: self.on_trim,
             ignored: AtomicU64::new(0),

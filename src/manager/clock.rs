@@ -23,7 +23,7 @@ pub trait Clock: Send + Sync + 'static {
 
     /// Parks the calling thread until `now` has reached `until` or the thread is unparked; it may return early.
     ///
-    /// The background thread waits here between trims, and is unparked to be stopped.
+    /// The background thread waits here between trims, and is unparked to be stopped, or to look at changed settings.
     fn wait(&self, until: Duration) {
         if let Some(left) = until.checked_sub(self.now()) {
             thread::park_timeout(left);

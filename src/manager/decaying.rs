@@ -7,7 +7,8 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, Guard};
 
 use super::Inner;
-use super::limits::nanos;
+use super::settings::ConfigError;
+use super::time::nanos;
 use crate::connection::Connection;
 use crate::decay::{BumpFn, DecayError, DecayFn, Schedule};
 use crate::decayer::{Decaying, DecayingTag};
@@ -44,11 +45,23 @@ impl Registered {
     }
 }
 
-/// All decaying tags that were ever registered, by number: a snapshot may still hold values of a closed one.
-#[derive(Default)]
-pub(super) struct Registry(ArcSwap<Vec<Arc<Registered>>>);
+/// The decaying tags of a manager.
+pub(super) struct Registry {
+    /// All that were ever registered, by number: a snapshot may still hold values of a closed one.
+    tags: ArcSwap<Vec<Arc<Registered>>>,
+    /// How often they are looked at: nanoseconds.
+    resolution: u64,
+}
 
 impl Registry {
+    pub(super) fn new(resolution: Duration) -> Result<Self, ConfigError> {
+        if resolution.is_zero() {
+            return Err(ConfigError::ZeroResolution);
+        }
+        ConfigError::check_period("decay resolution", resolution)?;
+        Ok(Self { tags: ArcSwap::default(), resolution: nanos(resolution) })
+    }
+
     fn register(
         &self,
         name: &str,
@@ -63,7 +76,7 @@ impl Registry {
             Arc::new(Registered { name: name.into(), id, schedule, decay, bump, open: Open::new() })
         };
         let mut result = Err(DecayError::TooMany);
-        self.0.rcu(|tags| {
+        self.tags.rcu(|tags| {
             result = if tags.iter().any(|tag| &*tag.name == name && tag.open.is_open()) {
                 Err(DecayError::Duplicate(name.to_owned()))
             } else {
@@ -83,7 +96,7 @@ impl Registry {
 /// What tags are worth at an instant.
 pub(super) struct Appraiser {
     tags: Guard<Arc<Vec<Arc<Registered>>>>,
-    now: u64,
+    pub(super) now: u64,
 }
 
 impl Appraiser {
@@ -127,14 +140,14 @@ where
 
     fn bump(&self, peer: &P, delta: i64) -> Option<i64> {
         let Registered { id, open, .. } = &*self.registered;
-        let now = || self.inner.limits.now();
+        let now = || self.inner.time.now();
         let next = |from| self.registered.bumped(from, delta, now());
         self.inner.table.bump(peer, *id, open, now, next).map(|stored| stored.value)
     }
 
     fn value(&self, peer: &P) -> Option<i64> {
         let stored = self.inner.table.decaying(peer, self.registered.id)?;
-        self.registered.value(&stored, self.inner.limits.now())
+        self.registered.value(&stored, self.inner.time.now())
     }
 
     fn remove(&self, peer: &P) -> bool {
@@ -157,7 +170,7 @@ where
 {
     /// What tags are worth now. To be called after the states that it is to appraise are seen, or the epoch they are seen at.
     pub(super) fn appraiser(&self) -> Appraiser {
-        Appraiser { tags: self.decaying.0.load(), now: self.limits.now() }
+        Appraiser { tags: self.decaying.tags.load(), now: self.time.now() }
     }
 
     pub(super) fn register_decaying_tag(
@@ -169,7 +182,7 @@ where
     ) -> Result<DecayingTag<P>, DecayError> {
         // Zero is raised to the resolution, as any interval below it.
         DecayError::check_period("interval", interval.max(Duration::from_nanos(1)))?;
-        let schedule = Schedule::new(self.limits.now(), self.limits.resolution, nanos(interval));
+        let schedule = Schedule::new(self.time.now(), self.decaying.resolution, nanos(interval));
         let registered = self.decaying.register(name, schedule, decay, bump)?;
         Ok(DecayingTag::new(Tag { registered, inner: Arc::clone(self) }))
     }

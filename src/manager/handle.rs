@@ -83,12 +83,12 @@ where
         // The closure may use this very handle: then it finds it taken, and goes by the peer's id.
         let record = self.record.take();
         if let Some(held) = record
-            && let Some(value) = inner.table.upsert_held(&held, tag, || inner.limits.now(), &mut upsert)
+            && let Some(value) = inner.table.upsert_held(&held, tag, || inner.time.now(), &mut upsert)
         {
             self.record.set(Some(held));
             return value;
         }
-        let value = inner.table.upsert(&self.peer, tag, || inner.limits.now(), &mut upsert);
+        let value = inner.table.upsert(&self.peer, tag, || inner.time.now(), &mut upsert);
         self.record.set(inner.table.hold(&self.peer));
         value
     }

@@ -138,19 +138,20 @@ where
 
     /// Its connections. Asks each for its address and streams.
     pub fn conns(&self) -> impl Iterator<Item = ConnInfo> + use<'s, P, C> {
-        let limits = &self.snapshot.manager.inner.limits;
+        let time = &self.snapshot.manager.inner.time;
         self.at
             .links
             .conns
             .iter()
-            .map(|conn| conn.entry.info(limits.time_of_day(conn.opened()), conn.is_closing()))
+            .map(|conn| conn.entry.info(time.time_of_day(conn.opened()), conn.is_closing()))
     }
 
     /// When it was first seen: see [`TagInfo::first_seen`](crate::TagInfo::first_seen). Of a peer that is only protected,
-    /// when it was protected or lost its last connection.
+    /// when it was protected or lost its last connection; of one that has
+    /// left and whose tags are kept, when it left.
     #[must_use]
     pub fn first_seen(&self) -> SystemTime {
-        self.snapshot.manager.inner.limits.time_of_day(self.at.links.first_seen)
+        self.snapshot.manager.inner.time.time_of_day(self.at.links.first_seen())
     }
 }
 

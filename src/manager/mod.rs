@@ -3,24 +3,30 @@
 #![forbid(unsafe_code)]
 
 mod background;
+mod bucket;
 mod builder;
 mod clock;
 mod decaying;
 mod gate;
 mod handle;
-mod limits;
+mod info;
 mod listing;
 mod notifee;
 mod object;
+mod reconfigure;
+mod settings;
+mod time;
 mod trim;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::Hash;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use ahash::RandomState;
+use arc_swap::ArcSwap;
 
 use crate::connection::{Connection, Entry};
 use crate::decay::{BumpFn, DecayError, DecayFn};
@@ -33,16 +39,18 @@ use crate::sync::{AtomicU64, Ordering};
 use crate::versioned::{TagId, sum};
 
 use background::Background;
+use bucket::Bucket;
 use decaying::Registry;
 use gate::TrimGate;
-use limits::Limits;
+use time::{Time, nanos};
 
-pub use builder::{Builder, ConfigError};
+pub use builder::Builder;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use handle::{Handle, OwnedPeerHandle, PeerHandle};
-pub use limits::ManagerInfo;
+pub use info::ManagerInfo;
 pub use listing::{PeerView, Snapshot};
 pub use notifee::Notifee;
+pub use settings::{ConfigError, GracePer, Settings};
 pub use trim::CancelToken;
 
 /// The table of a manager.
@@ -65,8 +73,13 @@ struct Inner<P: Send + Sync + 'static, C: Connection> {
     table: Table<P, C>,
     names: Names,
     decaying: Registry,
-    limits: Limits,
+    /// Read by trims, by the background thread, and where a peer's last connection goes or it returns; not by taggers.
+    settings: ArcSwap<Settings>,
+    time: Time,
     gate: TrimGate<P>,
+    bucket: Bucket,
+    /// A trim was cut short by the close rate, or could not run where it was asked for: the next check makes up for it.
+    owed: AtomicBool,
     on_trim: Option<OnTrim<P>>,
     /// Events of unknown connections, and of known ones that are said to be new.
     ignored: AtomicU64,
@@ -155,7 +168,7 @@ where
     #[inline]
     pub fn upsert_tag(&self, peer: &P, tag: impl AsTag, upsert: impl FnMut(i64) -> i64) -> i64 {
         let tag = self.inner.names.intern(&tag);
-        self.inner.table.update(peer, tag, || self.inner.limits.now(), upsert)
+        self.inner.table.update(peer, tag, || self.inner.time.now(), upsert)
     }
 
     /// The value of one tag: the cheap read.
@@ -189,7 +202,7 @@ where
         let (first_seen, found, conns) = self.inner.table.read(peer, |state, links| {
             let found: Vec<(TagId, i64)> = state.tags().collect();
             let conns: Vec<Conn<Entry<C>>> = links.conns.to_vec();
-            (links.first_seen, found, conns)
+            (links.first_seen(), found, conns)
         })?;
         let appraiser = self.inner.appraiser();
         let (mut tags, mut decaying) = (BTreeMap::new(), BTreeMap::new());
@@ -207,15 +220,15 @@ where
         if tags.is_empty() && decaying.is_empty() && conns.is_empty() {
             return None;
         }
-        let limits = &self.inner.limits;
+        let time = &self.inner.time;
         Some(TagInfo {
-            first_seen: limits.time_of_day(first_seen),
+            first_seen: time.time_of_day(first_seen),
             value: sum(tags.values().chain(decaying.values()).copied()),
             tags,
             decaying,
             conns: conns
                 .iter()
-                .map(|conn| conn.entry.info(limits.time_of_day(conn.opened()), conn.is_closing()))
+                .map(|conn| conn.entry.info(time.time_of_day(conn.opened()), conn.is_closing()))
                 .collect(),
         })
     }
@@ -233,7 +246,7 @@ where
     #[doc(alias = "Protect")]
     pub fn protect(&self, peer: &P, tag: impl AsTag) -> Protection {
         let tag = self.inner.names.intern(&tag);
-        let found = self.inner.table.protect(peer, tag, || self.inner.limits.now());
+        let found = self.inner.table.protect(peer, tag, || self.inner.time.now());
         match found {
             _ if found.closing => Protection::TooLate,
             _ if found.before => Protection::AlreadyProtected,
@@ -335,7 +348,7 @@ where
     /// Adds a connection of `peer`. Never trims by itself.
     ///
     /// The first connection of a peer sets its first-seen time; a temporary record stops being temporary, and its tags
-    /// stay. A connection that the peer holds already is ignored, counted in [`ManagerInfo::ignored_events`] and logged.
+    /// stay, and so do those of a peer that returns while they are [kept](Settings#structfield.keep_tags). A connection that the peer holds already is ignored, counted in [`ManagerInfo::ignored_events`] and logged.
     ///
     /// # Progress
     ///
@@ -347,12 +360,15 @@ where
     #[doc(alias = "Connected")]
     pub fn connected(&self, peer: &P, conn: C) {
         let entry = Arc::new(Entry::new(conn));
-        if !self.inner.table.connect(peer, &entry, self.inner.limits.now()) {
+        let (inner, now) = (&*self.inner, self.inner.time.now());
+        let left_by = || now.checked_sub(nanos(inner.settings.load().keep_tags));
+        if !inner.table.connect(peer, &entry, now, left_by) {
             self.ignore("connected twice", entry.id());
         }
     }
 
-    /// Removes a connection of `peer`. With the last one its tags go; its protections stay.
+    /// Removes a connection of `peer`. With the last one its tags go, unless they are to be [kept](Settings#structfield.keep_tags) for a time; its
+    /// protections stay.
     ///
     /// An unknown peer or connection is ignored, counted in [`ManagerInfo::ignored_events`] and logged.
     ///
@@ -365,7 +381,9 @@ where
     /// Linearizable per peer.
     #[doc(alias = "Disconnected")]
     pub fn disconnected(&self, peer: &P, conn: &C::Id) {
-        if !self.inner.table.disconnect(peer, conn) {
+        let inner = &*self.inner;
+        let leave = || (!inner.settings.load().keep_tags.is_zero()).then(|| inner.time.now());
+        if !inner.table.disconnect(peer, conn, leave) {
             self.ignore("disconnected without being connected", conn);
         }
     }
@@ -486,7 +504,7 @@ where
     /// [`LimitError`] if the high watermark is above the limit.
     #[doc(alias = "CheckLimit")]
     pub fn check_limit(&self, limiter: &dyn ConnLimiter) -> Result<(), LimitError> {
-        self.inner.limits.check(limiter)
+        self.inner.settings.load().check(limiter)
     }
 
     /// Watermarks, periods and counts.
@@ -517,28 +535,6 @@ where
     }
 }
 
-impl<P, C> Inner<P, C>
-where
-    P: Eq + Hash + Clone + Send + Sync + 'static,
-    C: Connection,
-{
-    fn info(&self) -> ManagerInfo {
-        let limits = &self.limits;
-        ManagerInfo {
-            low_water: limits.low,
-            high_water: limits.high,
-            grace_period: Duration::from_nanos(limits.grace),
-            silence_period: Duration::from_nanos(limits.silence),
-            connections: self.table.connections(),
-            closing: self.table.closing(),
-            peers: self.table.len(),
-            tag_names: self.names.len(),
-            last_trim: limits.last_trim(),
-            ignored_events: self.ignored.load(Ordering::Relaxed),
-        }
-    }
-}
-
 impl<P: Send + Sync + 'static, C: Connection> Drop for BasicConnManager<P, C> {
     fn drop(&mut self) {
         // A panic of the background thread was logged when it happened, and there is nobody here to return it to.
@@ -549,8 +545,7 @@ impl<P: Send + Sync + 'static, C: Connection> Drop for BasicConnManager<P, C> {
 impl<P: Send + Sync + 'static, C: Connection> fmt::Debug for BasicConnManager<P, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BasicConnManager")
-            .field("low_water", &self.inner.limits.low)
-            .field("high_water", &self.inner.limits.high)
+            .field("settings", &self.inner.settings.load())
             .finish_non_exhaustive()
     }
 }

@@ -5,9 +5,14 @@
 //! | connections | tags | protections | the peer is |
 //! |---|---|---|---|
 //! | some | any | any | connected |
-//! | none | some | any | *temporary*: tagged before it connected |
+//! | none | some | any | *temporary*: tagged before it connected; or *left*, if its links say so: its tags are kept for a time |
 //! | none | none | some | only protected |
 //! | none | none | none | gone: the state is dead; the record is revived if the peer returns soon, else sealed and unlinked |
+//!
+//! How long a peer that has left keeps its tags is asked twice, and each time decided within one replacement of the state: by the sweep
+//! ([`PeerTable::expire`]), which takes them when the time is over, and by the peer's return ([`PeerTable::connect`]), which
+//! finds them only if it is not. Whichever replaces the state first makes the other look again: tags are found whole or not at all.
+//! Every other operation takes a peer for what its state holds: until it is swept it is there, as a temporary one is.
 //!
 //! Every operation here is one loop: find the record, load its state, decide, try to replace the state; when another thread was
 //! faster, once more. A failed try means that another thread succeeded: lock-free. The hot path, setting a tag that
@@ -32,7 +37,7 @@ use crate::versioned::{LinkEdit, State, TagEdit, TagId, Upsert};
 pub(crate) use decaying::PLAIN_IDS;
 pub(crate) use decaying::{DecayId, Open, Stored, Tagged, tagged};
 pub(crate) use record::{Conn, Identified, Links, Peer};
-pub(crate) use removal::{Claim, ClaimTerms};
+pub(crate) use removal::{Claim, ClaimTerms, ExpiryTerms};
 
 /// A record and the state of it that an operation looked at.
 type Seen<'g, K, C> = (&'g Node<Peer<K, C>>, &'g State<Links<C>>);
@@ -293,7 +298,15 @@ where
     }
 
     /// Adds a connection, opened `now`. Returns whether it was new.
-    pub(crate) fn connect(&self, key: &K, entry: &Arc<C>, now: u64) -> bool {
+    ///
+    /// Of a peer that has left, the tags go if it left at `left_by()` or before.
+    pub(crate) fn connect(
+        &self,
+        key: &K,
+        entry: &Arc<C>,
+        now: u64,
+        left_by: impl Fn() -> Option<u64>,
+    ) -> bool {
         let guard = reclaim::pin();
         loop {
             let Some((node, state)) = self.see(key, &guard) else {
@@ -303,13 +316,18 @@ where
                 }
                 continue;
             };
+            let mut tags = TagEdit::Keep;
             let links = match state.links() {
                 Some(links) if links.position(entry.id()).is_some() => return false,
-                Some(links) => links.with_conn(entry, now),
+                Some(links) => {
+                    if links.has_left() && left_by().is_some_and(|by| links.first_seen() <= by) {
+                        tags = TagEdit::Clear;
+                    }
+                    links.with_conn(entry, now)
+                }
                 None => Links::new(now).with_conn(entry, now),
             };
-            let edit = LinkEdit::Become(links);
-            if self.replace(node, state, TagEdit::Keep, edit, &guard) {
+            if self.replace(node, state, tags, LinkEdit::Become(links), &guard) {
                 break;
             }
         }
@@ -318,14 +336,19 @@ where
     }
 
     /// Removes a connection; with the last one the tags, and unless it is protected the peer. Returns whether it was there.
-    pub(crate) fn disconnect(&self, key: &K, id: &C::Id) -> bool {
+    ///
+    /// If tags are to be kept, `leave` tells the time, and a peer that has any is marked as having left then.
+    pub(crate) fn disconnect(&self, key: &K, id: &C::Id, leave: impl Fn() -> Option<u64>) -> bool {
         let guard = reclaim::pin();
         let was_closing = loop {
             let Some((node, state, links)) = self.see_alive(key, &guard) else { return false };
             let Some(at) = links.position(id) else { return false };
             let last = links.conns.len() == 1;
-            let tags = if last { TagEdit::Clear } else { TagEdit::Keep };
-            let edit = if last && links.protections.is_empty() {
+            let left = if last && state.tags().len() > 0 { leave() } else { None };
+            let tags = if last && left.is_none() { TagEdit::Clear } else { TagEdit::Keep };
+            let edit = if let Some(now) = left {
+                LinkEdit::Become(links.left_at(now))
+            } else if last && links.protections.is_empty() {
                 LinkEdit::Die(node.state.next_death())
             } else {
                 LinkEdit::Become(links.without_conn(at))

@@ -42,8 +42,9 @@ impl<K: Eq, C: Identified> Peer<K, C> {
 /// Everything of a peer's state but its tags. Immutable: each change makes a new one.
 #[derive(Debug)]
 pub(crate) struct Links<C> {
-    /// When the peer was first seen, in the manager's time; of no meaning while it is only protected.
-    pub(crate) first_seen: u64,
+    /// When the peer was first seen, in the manager's time, under the bit that says it has left; of no meaning while it is
+    /// only protected.
+    seen: u64,
     pub(crate) conns: SmallVec<[Conn<C>; 1]>,
     pub(crate) protections: SmallVec<[TagId; 2]>,
 }
@@ -58,6 +59,9 @@ pub(crate) struct Conn<C> {
 
 /// Set in a connection's time: a claim took it, and its close has been, or is about to be, issued.
 const CLOSING: u64 = 1 << 63;
+
+/// Set in a peer's time: its last connection went then, and its tags are kept for a while.
+const LEFT: u64 = 1 << 63;
 
 impl<C> Conn<C> {
     /// `opened` saturates at 292 years of the manager's time.
@@ -100,8 +104,19 @@ impl<C> Clone for Links<C> {
 }
 
 impl<C> Links<C> {
+    /// `first_seen` saturates at 292 years of the manager's time.
     pub(super) fn new(first_seen: u64) -> Self {
-        Self { first_seen, conns: SmallVec::new(), protections: SmallVec::new() }
+        Self { seen: first_seen.min(LEFT - 1), conns: SmallVec::new(), protections: SmallVec::new() }
+    }
+
+    /// When the peer was first seen, or, of one that has left, when it did.
+    pub(crate) fn first_seen(&self) -> u64 {
+        self.seen & !LEFT
+    }
+
+    /// Whether the last connection went and the tags were kept.
+    pub(crate) fn has_left(&self) -> bool {
+        self.seen & LEFT != 0
     }
 
     /// Connections that are not being closed.
@@ -109,17 +124,28 @@ impl<C> Links<C> {
         self.conns.iter().filter(|conn| !conn.is_closing())
     }
 
+    /// Those of them that were opened at that time or before.
+    pub(crate) fn open_since(&self, opened_by: u64) -> impl Iterator<Item = &Conn<C>> {
+        self.open().filter(move |conn| conn.opened() <= opened_by)
+    }
+
     pub(crate) fn is_protected(&self) -> bool {
         !self.protections.is_empty()
     }
 
-    /// Whether a peer with these links, in this state, is temporary: it has tags and no connection.
-    pub(crate) fn is_temporary(&self, state: &State<Self>) -> bool {
+    /// Whether a peer with these links, in this state, has tags and no connection: it is temporary, or has left.
+    pub(crate) fn is_away(&self, state: &State<Self>) -> bool {
         self.conns.is_empty() && state.tags().len() > 0
     }
 
     pub(super) fn seen_first_at(&self, now: u64) -> Self {
-        Self { first_seen: now, ..self.clone() }
+        Self { protections: self.protections.clone(), ..Self::new(now) }
+    }
+
+    /// Without its last connection, its tags to be kept from `now` on.
+    pub(super) fn left_at(&self, now: u64) -> Self {
+        let links = self.seen_first_at(now);
+        Self { seen: links.seen | LEFT, ..links }
     }
 
     /// With one more connection; the first one sets the first-seen time anew.
@@ -127,13 +153,13 @@ impl<C> Links<C> {
         let mut conns = SmallVec::with_capacity(self.conns.len() + 1);
         conns.extend(self.conns.iter().cloned());
         conns.push(Conn::new(entry, now));
-        let first_seen = if self.conns.is_empty() { now } else { self.first_seen };
-        Self { first_seen, conns, protections: self.protections.clone() }
+        let seen = if self.conns.is_empty() { now.min(LEFT - 1) } else { self.seen };
+        Self { seen, conns, protections: self.protections.clone() }
     }
 
     pub(super) fn without_conn(&self, at: usize) -> Self {
         let conns = self.conns.iter().enumerate().filter(|(i, _)| *i != at).map(|(_, conn)| conn.clone());
-        Self { first_seen: self.first_seen, conns: conns.collect(), protections: self.protections.clone() }
+        Self { seen: self.seen, conns: conns.collect(), protections: self.protections.clone() }
     }
 
     /// With those connections that `taken` picks marked as being closed.

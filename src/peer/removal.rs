@@ -1,4 +1,4 @@
-//! What a trim does to a peer: claim its connections, or drop a temporary record that has outlived its grace.
+//! What a trim does to a peer: claim its connections, or drop what has outlived its time without one.
 
 use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
@@ -18,8 +18,19 @@ pub(crate) struct ClaimTerms {
     pub(crate) cutoff: i64,
     /// First seen at this time or before.
     pub(crate) seen_by: u64,
+    /// Of its connections, only those opened at this time or before are taken. (A connection's time never changes.)
+    pub(crate) opened_by: u64,
     /// A protected peer may be claimed: an emergency, second pass.
     pub(crate) protected_too: bool,
+}
+
+/// Which peers without connections have outlived their time; `None` where no time is long enough ago.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ExpiryTerms {
+    /// Temporary records first seen at this time or before.
+    pub(crate) seen_by: Option<u64>,
+    /// Peers that left at this time or before.
+    pub(crate) left_by: Option<u64>,
 }
 
 /// What became of a claim.
@@ -61,7 +72,8 @@ where
             let state = node.state.load(guard);
             let Some(links) = state.links() else { return Claim::Gone };
             let taken = |conn: &super::Conn<C>| {
-                !conn.is_closing() && chosen.open().any(|open| Arc::ptr_eq(&open.entry, &conn.entry))
+                !conn.is_closing()
+                    && chosen.open_since(terms.opened_by).any(|open| Arc::ptr_eq(&open.entry, &conn.entry))
             };
             let conns: SmallVec<[Arc<C>; 1]> =
                 links.conns.iter().filter(|conn| taken(conn)).map(|conn| Arc::clone(&conn.entry)).collect();
@@ -72,7 +84,7 @@ where
             if protected && !terms.protected_too && !mutant!("claim-without-protection-check") {
                 return Claim::Protected;
             }
-            if links.first_seen > terms.seen_by && !mutant!("claim-without-grace-check") {
+            if links.first_seen() > terms.seen_by && !mutant!("claim-without-grace-check") {
                 return Claim::InGrace;
             }
             // A first look, which freezes nothing; the sum that counts is taken of frozen cells.
@@ -92,15 +104,26 @@ where
         }
     }
 
-    /// Removes `node` if it is temporary, unprotected and was first seen at `seen_by` or before. Returns whether it did.
-    pub(crate) fn expire(&self, node: &Node<Peer<K, C>>, seen_by: u64, guard: &Guard) -> bool {
+    /// Takes the tags from `node` if it has no connection and has outlived its time by `terms`, and removes it unless it is
+    /// protected. Returns whether it did. A protected temporary record keeps its tags.
+    ///
+    /// Linearizes at the replacement of the state: a peer that returns meanwhile makes that fail, and is looked at again.
+    pub(crate) fn expire(&self, node: &Node<Peer<K, C>>, terms: ExpiryTerms, guard: &Guard) -> bool {
         loop {
             let state = node.state.load(guard);
             let Some(links) = state.links() else { return false };
-            if !links.is_temporary(state) || links.is_protected() || links.first_seen > seen_by {
+            let left = links.has_left();
+            let by = if left { terms.left_by } else { terms.seen_by };
+            let due = by.is_some_and(|by| links.first_seen() <= by);
+            if !links.is_away(state) || !due || (links.is_protected() && !left) {
                 return false;
             }
-            if self.replace(node, state, TagEdit::Clear, LinkEdit::Die(node.state.next_death()), guard) {
+            let edit = if links.is_protected() {
+                LinkEdit::Become(links.seen_first_at(links.first_seen()))
+            } else {
+                LinkEdit::Die(node.state.next_death())
+            };
+            if self.replace(node, state, TagEdit::Clear, edit, guard) {
                 return true;
             }
         }

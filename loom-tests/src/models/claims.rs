@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::{SHIELD, Short, TAG, Table, explore, table, together};
-use crate::peer::{Claim, ClaimTerms, Tagged, tagged};
+use crate::peer::{Claim, ClaimTerms, ExpiryTerms, Tagged, tagged};
 use crate::snapshot::Cut;
 use crate::versioned::{TagId, sum};
 
-const TERMS: ClaimTerms = ClaimTerms { cutoff: 5, seen_by: 0, protected_too: false };
+const TERMS: ClaimTerms = ClaimTerms { cutoff: 5, seen_by: 0, opened_by: u64::MAX, protected_too: false };
 
 /// What tags are worth in the models: their sum, decaying values at their face.
 fn worth(tags: &[(TagId, i64)]) -> i64 {
@@ -141,7 +141,7 @@ fn a_claim_and_a_disconnect_keep_the_counts() {
                 count.fetch_add(trim(&other), Ordering::Relaxed);
             })],
             || {
-                assert!(t.disconnect(&1, &1), "it was there");
+                assert!(t.unlink(1, 1), "it was there");
             },
         );
         let closed = closed.load(Ordering::Relaxed);
@@ -161,7 +161,8 @@ fn a_temporary_record_that_connects_does_not_expire() {
             [Box::new(move || {
                 let cut = Cut::take(&other);
                 if let Some(at) = cut.get(&1) {
-                    other.expire(at.node, 0, cut.guard());
+                    let terms = ExpiryTerms { seen_by: Some(0), left_by: None };
+                    other.expire(at.node, terms, cut.guard());
                 }
             })],
             || assert!(t.link(1, 1), "a new connection"),
@@ -176,7 +177,7 @@ fn a_temporary_record_that_connects_does_not_expire() {
 fn a_claim_does_not_take_a_peer_in_its_grace() {
     explore("a_claim_does_not_take_a_peer_in_its_grace", 3, 5, || {
         let t = Arc::new(table());
-        t.connect(&1, &Arc::new(super::Link(1)), 7);
+        t.connect(&1, &Arc::new(super::Link(1)), 7, || None);
         let other = Arc::clone(&t);
         together([Box::new(move || assert_eq!(trim(&other), 0, "first seen at 7, not by 0"))], || {
             t.add(1, TAG, -1);

@@ -169,9 +169,9 @@ fn a_cut_holds_a_peer_that_left_afterwards() {
         let other = Arc::clone(&t);
         together(
             [Box::new(move || {
-                other.disconnect(&1, &1);
+                other.unlink(1, 1);
                 other.link(2, 1);
-                other.disconnect(&2, &1);
+                other.unlink(2, 1);
             })],
             || {
                 let cut = Cut::take(&t);

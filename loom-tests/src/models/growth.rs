@@ -206,7 +206,7 @@ fn a_walk_during_unlink_and_reinsert_sees_each_peer_once() {
         let other = Arc::clone(&t);
         together(
             [Box::new(move || {
-                other.disconnect(&1, &1);
+                other.unlink(1, 1);
                 other.link(1, 2);
                 other.add(1, TAG, 1);
             })],

@@ -47,6 +47,7 @@ fn tiny_table() -> Table {
 trait Short {
     fn add(&self, peer: u64, tag: TagId, delta: i64) -> i64;
     fn link(&self, peer: u64, id: u8) -> bool;
+    fn unlink(&self, peer: u64, id: u8) -> bool;
     fn value_in(cut: &Cut<'_, u64, Link, ahash::RandomState>, peer: u64, tag: TagId) -> i64;
 }
 
@@ -56,7 +57,11 @@ impl Short for Table {
     }
 
     fn link(&self, peer: u64, id: u8) -> bool {
-        self.connect(&peer, &Arc::new(Link(id)), 0)
+        self.connect(&peer, &Arc::new(Link(id)), 0, || None)
+    }
+
+    fn unlink(&self, peer: u64, id: u8) -> bool {
+        self.disconnect(&peer, &id, || None)
     }
 
     fn value_in(cut: &Cut<'_, u64, Link, ahash::RandomState>, peer: u64, tag: TagId) -> i64 {

@@ -14,7 +14,7 @@ fn an_upsert_beside_the_last_disconnect_is_kept_or_cleared() {
         t.add(1, TAG, 5);
         let other = Arc::clone(&t);
         let mut stored = 0;
-        together([Box::new(move || assert!(other.disconnect(&1, &1), "it was there"))], || {
+        together([Box::new(move || assert!(other.unlink(1, 1), "it was there"))], || {
             stored = t.add(1, TAG, 1);
         });
         match stored {
@@ -36,7 +36,7 @@ fn a_peer_that_returns_while_it_leaves_is_there() {
         let (a, b) = (Arc::clone(&t), Arc::clone(&t));
         together(
             [
-                Box::new(move || assert!(a.disconnect(&1, &1), "it was there")),
+                Box::new(move || assert!(a.unlink(1, 1), "it was there")),
                 Box::new(move || {
                     let conns = b.read(&1, |_, links| links.conns.len());
                     assert!(matches!(conns, None | Some(1 | 2)), "a state that the peer has had");
@@ -77,7 +77,7 @@ fn connect_and_disconnect_of_one_id_keep_the_count() {
                 other.link(1, 2);
             })],
             || {
-                let there = t.disconnect(&1, &2);
+                let there = t.unlink(1, 2);
                 let left = t.read(&1, |_, links| links.conns.len()).expect("held by connection 9");
                 assert!(left == 1 || !there, "what was disconnected is not there");
             },

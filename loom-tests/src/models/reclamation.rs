@@ -70,7 +70,7 @@ fn a_held_snapshot_keeps_a_record_that_was_unlinked() {
         let other = Arc::clone(&t);
         together(
             [Box::new(move || {
-                other.disconnect(&1, &1);
+                other.unlink(1, 1);
                 other.link(1, 2);
                 other.link(2, 1);
             })],
@@ -98,7 +98,7 @@ fn a_kept_record_outlives_its_unlinking() {
         let held = t.hold(&1).expect("there");
         let other = Arc::clone(&t);
         let mut stored = None;
-        together([Box::new(move || assert!(other.disconnect(&1, &1), "it was there"))], || {
+        together([Box::new(move || assert!(other.unlink(1, 1), "it was there"))], || {
             stored = t.upsert_held(&held, TAG, || 0, &mut Upsert::new(|value| value + 1));
         });
         let value = t.tag_value_held(&held, TAG);
@@ -121,7 +121,7 @@ fn a_table_may_go_before_its_garbage() {
         t.link(1, 1);
         let other = Arc::clone(&t);
         let _pin = reclaim::pin();
-        together([Box::new(move || assert!(other.disconnect(&1, &1), "it was there"))], || {
+        together([Box::new(move || assert!(other.unlink(1, 1), "it was there"))], || {
             let value = t.tag_value(&1, TAG);
             assert_eq!(value, None, "never tagged");
         });

@@ -86,7 +86,7 @@ fn upserts_of_two_tags_are_not_lost_to_a_connect() {
             ],
             || {
                 assert!(t.link(1, 2), "a new connection");
-                assert!(t.disconnect(&1, &2), "that is there");
+                assert!(t.unlink(1, 2), "that is there");
             },
         );
         assert_eq!(t.tag_value(&1, TAG), Some(2), "no update is lost");

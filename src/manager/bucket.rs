@@ -1,0 +1,52 @@
+//! Closes per second: a token bucket on the manager's clock.
+
+#![expect(
+    clippy::disallowed_types,
+    reason = "held for a few instructions, by trims and plans only; no table operation waits for it"
+)]
+
+use std::num::NonZeroU32;
+use std::sync::{Mutex, PoisonError};
+
+/// What one token is in the bucket's unit, of which at a rate of `r` tokens a second `r` flow in each nanosecond: exact at any rate.
+const TOKEN: i128 = 1_000_000_000;
+
+/// A bucket that holds one second's worth and may go into debt. It is full at first.
+#[derive(Debug)]
+pub(super) struct Bucket(Mutex<Level>);
+
+#[derive(Clone, Copy, Debug)]
+struct Level {
+    /// What is in it, or below zero the debt.
+    held: i128,
+    /// When that was so.
+    at: u64,
+}
+
+impl Level {
+    fn later(self, rate: NonZeroU32, now: u64) -> Self {
+        // A clock that goes back gives nothing, and takes nothing that it gave.
+        let flown = i128::from(now.saturating_sub(self.at)) * i128::from(rate.get());
+        let full = i128::from(rate.get()) * TOKEN;
+        Self { held: self.held.saturating_add(flown).min(full), at: now }
+    }
+}
+
+impl Bucket {
+    pub(super) fn new() -> Self {
+        Self(Mutex::new(Level { held: i128::MAX, at: 0 }))
+    }
+
+    /// How many tokens are in it: at most `rate`, a second's worth, and none if it is in debt.
+    pub(super) fn tokens(&self, rate: NonZeroU32, now: u64) -> usize {
+        let level = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        usize::try_from((level.later(rate, now).held / TOKEN).max(0)).unwrap_or(usize::MAX)
+    }
+
+    /// Takes `tokens` from it, into debt if need be.
+    pub(super) fn take(&self, tokens: usize, rate: NonZeroU32, now: u64) {
+        let mut level = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let later = level.later(rate, now);
+        *level = Level { held: later.held - tokens as i128 * TOKEN, ..later };
+    }
+}

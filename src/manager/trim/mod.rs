@@ -1,0 +1,234 @@
+//! A trim: gather candidates from a snapshot, choose, claim, then close with nothing held.
+
+mod choose;
+mod claim;
+mod explain;
+
+use std::collections::VecDeque;
+use std::hash::Hash;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::Inner;
+use super::gate::{Lead, Meanwhile, Turn};
+use super::settings::Settings;
+use crate::connection::{CloseReason, Connection, Entry};
+use crate::peer::{Identified, Tagged, tagged};
+use crate::report::{PlannedPeer, TrimOutcome, TrimPlan, TrimReport, TrimTrigger};
+use crate::snapshot::Cut;
+
+use choose::{Basis, TableCut};
+
+/// Cancels a trim between two claims. Clones are the same token.
+#[derive(Clone, Default, Debug)]
+pub struct CancelToken(Arc<AtomicBool>);
+
+impl CancelToken {
+    /// A token that has not been cancelled.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Cancels every trim that was given this token, now or later.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// Whether it has been cancelled.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+impl<P, C> Inner<P, C>
+where
+    P: Eq + Hash + Clone + Send + Sync + 'static,
+    C: Connection,
+{
+    /// What the background thread does when it is due.
+    pub(super) fn check(&self) {
+        let settings = self.settings.load_full();
+        let open = self.table.connections().saturating_sub(self.table.closing());
+        let (low, high) = (settings.low_water, settings.high_water);
+        let trigger = match open {
+            _ if !settings.enabled() => None,
+            open if open >= high || (open > low && self.owed.load(Ordering::Relaxed)) => {
+                Some(TrimTrigger::Background)
+            }
+            open if open > low && settings.steady.is_some() => Some(TrimTrigger::Steady),
+            _ => None,
+        };
+        let Some(trigger) = trigger else {
+            let cut = Cut::take(&self.table);
+            self.expire(&cut, &self.basis(&settings, TrimTrigger::Background));
+            return;
+        };
+        // A trim that is running on another thread is left to it.
+        let Turn::Ours(lead) = self.gate.enter(Meanwhile::Leave) else { return };
+        let report = self.run(lead, &settings, trigger, &CancelToken::new());
+        tracing::debug!(
+            target: "connmgr",
+            ?trigger,
+            closed = report.closed_connections,
+            wanted = report.target,
+            outcome = ?report.outcome,
+            "background trim"
+        );
+    }
+
+    /// Trims, or joins the trim that is running.
+    pub(super) fn trim(&self, trigger: TrimTrigger, cancel: &CancelToken) -> TrimReport<P> {
+        let meanwhile = if trigger == TrimTrigger::Explicit { Meanwhile::Join } else { Meanwhile::Wait };
+        match self.gate.enter(meanwhile) {
+            Turn::Ours(lead) => self.run(lead, &self.settings.load_full(), trigger, cancel),
+            Turn::Theirs(report) => TrimReport { joined: true, ..TrimReport::clone(&report) },
+            Turn::Reentrant => TrimReport::new(trigger, TrimOutcome::Reentrant),
+            Turn::Busy => TrimReport::new(trigger, TrimOutcome::Busy),
+        }
+    }
+
+    /// Trims, having the turn to.
+    fn run(
+        &self,
+        lead: Lead<'_, P>,
+        settings: &Settings,
+        trigger: TrimTrigger,
+        cancel: &CancelToken,
+    ) -> TrimReport<P> {
+        let began = self.time.now();
+        let mut report = TrimReport::new(trigger, TrimOutcome::Disabled);
+        let claimed = {
+            let cut = Cut::take(&self.table);
+            let basis = self.basis(settings, trigger);
+            report.expired = self.expire(&cut, &basis);
+            if settings.enabled() {
+                self.claim(&cut, &basis, &mut report, cancel)
+            } else {
+                ToClose::new(trigger)
+            }
+        };
+        self.owe(&report);
+        report.callback_panics = claimed.close();
+        self.time.trimmed();
+        report.elapsed = Duration::from_nanos(self.time.now().saturating_sub(began));
+        let report = Arc::new(report);
+        if let Some(heard) = &self.on_trim {
+            heard(&report);
+        }
+        lead.finish(&report);
+        Arc::unwrap_or_clone(report)
+    }
+
+    /// Keeps in mind whether the next check has to go on where this trim was cut short. (A steady one goes on anyway.)
+    fn owe(&self, report: &TrimReport<P>) {
+        match report.outcome {
+            _ if report.trigger == TrimTrigger::Steady => {}
+            TrimOutcome::Cancelled => {}
+            outcome => self.owed.store(outcome == TrimOutcome::RateLimited, Ordering::Relaxed),
+        }
+    }
+
+    /// What a trim would do.
+    pub(super) fn plan(&self) -> TrimPlan<P> {
+        let mut plan = TrimPlan {
+            outcome: TrimOutcome::Disabled,
+            victims: Vec::new(),
+            candidates: 0,
+            target: 0,
+            allowed: None,
+            cutoff: None,
+        };
+        let settings = self.settings.load_full();
+        if !settings.enabled() {
+            return plan;
+        }
+        let cut = Cut::take(&self.table);
+        let basis = self.basis(&settings, TrimTrigger::Explicit);
+        let choice = self.choose(&cut, &basis, |_| ());
+        plan.outcome = choice.outcome;
+        plan.candidates = choice.census.candidates;
+        plan.target = choice.target;
+        plan.allowed = basis.allowed;
+        plan.cutoff = choice.cutoff;
+        plan.victims = choice
+            .chosen
+            .iter()
+            .map(|ranked| {
+                let peer = &choice.peers[ranked.index];
+                PlannedPeer {
+                    peer: peer.at.node.key().clone(),
+                    value: peer.value,
+                    connections: peer.connections,
+                }
+            })
+            .collect();
+        plan
+    }
+
+    /// Drops temporary records whose grace is over, tags whose peers left too long ago, and values that have decayed away. Returns how many
+    /// peers the first two were.
+    fn expire(&self, cut: &TableCut<'_, P, C>, basis: &Basis<'_>) -> usize {
+        let terms = basis.expiry();
+        let mut expired = 0;
+        for at in cut.iter() {
+            if at.links.is_away(at.state) && self.table.expire(at.node, terms, cut.guard()) {
+                expired += 1;
+                continue;
+            }
+            for tag in tagged(at.state.tags()) {
+                let Tagged::Decaying(id, _) = tag else { continue };
+                let gone = |stored| basis.appraiser.value(id, &stored).is_none();
+                self.table.drop_decaying_if(at.node, id, gone, cut.guard());
+            }
+        }
+        expired
+    }
+}
+
+fn reason(trigger: TrimTrigger) -> CloseReason {
+    if trigger == TrimTrigger::Emergency { CloseReason::Emergency } else { CloseReason::Trim }
+}
+
+/// What was claimed and is to be closed, in order, come what may: also when the trim unwinds.
+struct ToClose<C: Connection> {
+    entries: VecDeque<Arc<Entry<C>>>,
+    reason: CloseReason,
+}
+
+impl<C: Connection> ToClose<C> {
+    fn new(trigger: TrimTrigger) -> Self {
+        Self { entries: VecDeque::new(), reason: reason(trigger) }
+    }
+
+    /// Closes it, with nothing held. Returns how many callbacks panicked.
+    fn close(mut self) -> usize {
+        self.close_rest()
+    }
+
+    fn close_rest(&mut self) -> usize {
+        let mut panics = 0;
+        while let Some(entry) = self.entries.pop_front() {
+            // One connection that fails to close must not keep the others open.
+            if panics_caught(|| entry.conn.close(self.reason)) {
+                panics += 1;
+                tracing::error!(target: "connmgr", id = ?entry.id(), "a close callback panicked");
+            }
+        }
+        panics
+    }
+}
+
+impl<C: Connection> Drop for ToClose<C> {
+    fn drop(&mut self) {
+        self.close_rest();
+    }
+}
+
+/// Runs `callback` and returns whether it panicked. What it panicked with is forgotten: its destructor might panic, too.
+pub(super) fn panics_caught(callback: impl FnOnce()) -> bool {
+    catch_unwind(AssertUnwindSafe(callback)).map_err(std::mem::forget).is_err()
+}
