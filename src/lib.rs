@@ -91,6 +91,8 @@ mod epoch;
 mod index;
 mod interface;
 mod manager;
+#[cfg(feature = "memory")]
+pub mod memory;
 mod names;
 mod null;
 mod peer;

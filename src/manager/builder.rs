@@ -21,7 +21,7 @@ use crate::report::TrimReport;
 use crate::sync::AtomicU64;
 
 /// The longest period that is taken: a hundred years.
-const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+pub(crate) const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// Why a manager could not be built.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -12,6 +12,9 @@ mod listing;
 mod notifee;
 mod object;
 mod trim;
+#[cfg(feature = "memory")]
+mod trimmer;
+mod worker;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -40,6 +43,13 @@ pub use limits::ManagerInfo;
 pub use listing::{PeerView, Snapshot};
 pub use notifee::Notifee;
 pub use trim::CancelToken;
+#[cfg(feature = "memory")]
+pub(crate) use {
+    builder::LONGEST,
+    trim::panics_caught,
+    trimmer::Trimmer,
+    worker::{Stop, Worker},
+};
 
 /// The table of a manager.
 type Table<P, C> = PeerTable<P, Entry<C>, RandomState>;

@@ -93,6 +93,16 @@ where
             TrimTrigger::Emergency => Meanwhile::Wait,
             TrimTrigger::Background => Meanwhile::Leave,
         };
+        self.trim_or(trigger, meanwhile, cancel)
+    }
+
+    /// Trims, or does what it is told to while another thread trims.
+    pub(super) fn trim_or(
+        &self,
+        trigger: TrimTrigger,
+        meanwhile: Meanwhile,
+        cancel: &CancelToken,
+    ) -> TrimReport<P> {
         let lead = match self.gate.enter(meanwhile) {
             Turn::Ours(lead) => lead,
             Turn::Theirs(report) => return TrimReport { joined: true, ..TrimReport::clone(&report) },
@@ -331,6 +341,6 @@ impl<C: Connection> Drop for ToClose<C> {
 }
 
 /// Runs `callback` and returns whether it panicked. What it panicked with is forgotten: its destructor might panic, too.
-pub(super) fn panics_caught(callback: impl FnOnce()) -> bool {
+pub(crate) fn panics_caught(callback: impl FnOnce()) -> bool {
     catch_unwind(AssertUnwindSafe(callback)).map_err(std::mem::forget).is_err()
 }

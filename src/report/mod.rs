@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+mod text;
+
 use std::time::Duration;
 
 use crate::connection::CloseReason;
@@ -9,6 +11,7 @@ use crate::connection::CloseReason;
 /// What set off a trim.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 pub enum TrimTrigger {
     /// A call.
     Explicit,
@@ -21,6 +24,7 @@ pub enum TrimTrigger {
 /// How a trim ended.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 pub enum TrimOutcome {
     /// A watermark is zero: trimming is disabled.
     Disabled,
@@ -36,13 +40,14 @@ pub enum TrimOutcome {
     Cancelled,
     /// A trim is running on this very thread: the call came from one of its callbacks, and did nothing.
     Reentrant,
-    /// A trim was running on another thread, and the background thread left it to that one. No call returns this.
+    /// A trim was running on another thread, and a thread of the manager's own left it to that one. No call returns this.
     Busy,
 }
 
 /// Why a chosen peer was not closed after all.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 pub enum SpareReason {
     /// It was protected meanwhile.
     Protected,
@@ -54,6 +59,7 @@ pub enum SpareReason {
 
 /// A peer that was closed.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct ClosedPeer<P> {
     /// The peer.
     pub peer: P,
@@ -69,6 +75,7 @@ pub struct ClosedPeer<P> {
 
 /// A peer that was chosen and not closed.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct SparedPeer<P> {
     /// The peer.
     pub peer: P,
@@ -82,6 +89,7 @@ pub struct SparedPeer<P> {
 #[must_use = "a trim that falls short says so here and nowhere else"]
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct TrimReport<P> {
     /// What set it off.
     pub trigger: TrimTrigger,
@@ -136,6 +144,7 @@ impl<P> TrimReport<P> {
 
 /// A peer that a trim would close.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct PlannedPeer<P> {
     /// The peer.
     pub peer: P,
@@ -149,6 +158,7 @@ pub struct PlannedPeer<P> {
 #[must_use = "a plan changes nothing by itself"]
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct TrimPlan<P> {
     /// How the trim would end, if nothing changed meanwhile.
     pub outcome: TrimOutcome,
