@@ -74,6 +74,15 @@
 //! Resolving a `&str` tag is wait-free; a name that is new copies the table of names, which is lock-free.
 //! A [`Tag`] resolved once and a [`PeerHandle`] kept save both look-ups.
 //!
+//! # Features
+//!
+//! All are off by default.
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `memory` | the module `memory`: watches the memory of the process and its control group, and trims in stages |
+//! | `serde` | `Serialize` and `Deserialize` for reports, plans, [`TagInfo`], [`ManagerInfo`] and what they hold: fields by their names here, variants in snake_case, times in serde's own form |
+//!
 //! # When not to use it
 //!
 //! With tens of peers, or one thread, a `Mutex<HashMap>` is simpler and as fast. Tag names are kept for ever: do not make them from

@@ -39,6 +39,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("null", &["interface", "report"]),
+    ("memory", &["connection", "interface", "manager", "report"]),
     ("testing", &["connection"]),
 ];
 
