@@ -10,7 +10,8 @@
 //! Both actions close connections down to the low watermark and none below it, however much memory is in use. A node that cannot
 //! afford that many connections has its low watermark too high. Trims of a manager whose trimming is disabled close nothing.
 //!
-//! Trims are heard of as all others are, by [`on_trim`](crate::Builder::on_trim).
+//! Trims are heard of as all others are, by [`on_trim`](crate::Builder::on_trim), as [`Explicit`](crate::TrimTrigger::Explicit) or
+//! [`Emergency`](crate::TrimTrigger::Emergency).
 //!
 //! # Examples
 //!
