@@ -165,6 +165,16 @@ fn fractions_follow_a_limit_that_changes_and_bytes_need_none() {
     let all_but = u64::MAX - (1 << 60);
     assert_eq!(fired(&mut watcher, &manager, &gauge, [0, 1 << 62, all_but]), [vec![], vec![], vec![0]]);
 
+    // More digits than a float has: it would round up.
+    let odd = (1 << 54) + 3;
+    gauge.limit(odd);
+    let mut whole = gauge.watch().stage(Fraction(1.0), ForceTrim).build().unwrap();
+    assert_eq!(
+        fired(&mut whole, &manager, &gauge, [odd - 4, odd]),
+        [vec![], vec![0]],
+        "the whole limit, not more"
+    );
+
     gauge.limit(0);
     let mut bytes =
         gauge.watch().stage(Bytes(5), ForceTrim).stage(Bytes(u64::MAX), ForceTrim).build().unwrap();
@@ -374,6 +384,7 @@ fn a_callback_on_its_own_thread_may_stop_it_or_drop_it() {
         let (clock, gauge) = (ManualClock::new(), Gauge::new());
         let held: Arc<Mutex<Option<MemoryWatch>>> = Arc::default();
         let (ended, ends) = mpsc::channel();
+        let (return_, returns) = mpsc::channel();
         let manager: Manager = builder(1, 100).build().unwrap();
         let callback = {
             let held = Arc::clone(&held);
@@ -385,6 +396,7 @@ fn a_callback_on_its_own_thread_may_stop_it_or_drop_it() {
                     assert_eq!(watch.stop(), Ok(()));
                     *held.lock().unwrap() = Some(watch);
                 }
+                return_.send(()).unwrap();
             }
         };
         manager.connected(&0, Loopback::closing_with(0, callback));
@@ -394,6 +406,7 @@ fn a_callback_on_its_own_thread_may_stop_it_or_drop_it() {
         *held.lock().unwrap() = Some(watch);
         gauge.set(900);
         clock.advance(secs(10));
+        returns.recv_timeout(LIMIT).expect("the callback returns, without a panic");
         ends.recv_timeout(LIMIT).expect("its thread ends by itself");
         assert_eq!(manager.info().closing, 1);
         within("stop from outside, afterwards", move || {

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::io;
 
-use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
+use sysinfo::{CGroupLimits, Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
 use super::source::{MemorySource, MemoryUse};
 
@@ -53,15 +53,8 @@ impl MemorySource for SystemMemory {
         let unknown = || io::Error::other("the system tells nothing of this process's memory");
         let process = self.system.process(self.pid).ok_or_else(unknown)?;
         let resident = Some(process.memory()).filter(|&bytes| bytes > 0).ok_or_else(unknown)?;
-        // Zero is how sysinfo says that it does not know.
-        let machine = Some(self.system.total_memory()).filter(|&bytes| bytes > 0).unwrap_or(u64::MAX);
-        let limit = self.process_limit.min(machine);
-        let own = MemoryUse { used: resident, limit: (limit < u64::MAX).then_some(limit) };
-        let group = process
-            .cgroup_limits()
-            .filter(|group| group.total_memory < machine)
-            .map(|group| MemoryUse { used: group.rss, limit: Some(group.total_memory) });
-        Ok(nearer(own, group))
+        let machine = known(self.system.total_memory());
+        Ok(figures(resident, self.process_limit.min(machine), machine, process.cgroup_limits()))
     }
 }
 
@@ -74,50 +67,50 @@ impl fmt::Debug for SystemMemory {
     }
 }
 
-/// Whichever is nearer to its limit.
-fn nearer(own: MemoryUse, group: Option<MemoryUse>) -> MemoryUse {
-    let Some(group) = group else { return own };
-    match (own.limit, group.limit) {
-        // used / limit, multiplied out.
-        (Some(own_limit), Some(group_limit))
-            if u128::from(own.used) * u128::from(group_limit)
-                > u128::from(group.used) * u128::from(own_limit) =>
-        {
-            own
-        }
-        _ => group,
-    }
+/// The machine's memory; all there could be where sysinfo does not know, which it says by zero.
+fn known(machine: u64) -> u64 {
+    if machine == 0 { u64::MAX } else { machine }
+}
+
+/// The pair to tell, of a process that may have `most` resident on such a machine.
+fn figures(resident: u64, most: u64, machine: u64, group: Option<CGroupLimits>) -> MemoryUse {
+    let own = MemoryUse { used: resident, limit: (most < u64::MAX).then_some(most) };
+    // A group without a limit is told with the machine's memory as its limit.
+    let Some(group) = group.filter(|group| group.total_memory < machine) else { return own };
+    // used / limit, multiplied out.
+    let own_is_nearer =
+        u128::from(resident) * u128::from(group.total_memory) > u128::from(group.rss) * u128::from(most);
+    if own_is_nearer { own } else { MemoryUse { used: group.rss, limit: Some(group.total_memory) } }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn group(rss: u64, total_memory: u64) -> Option<CGroupLimits> {
+        Some(CGroupLimits { rss, total_memory, ..CGroupLimits::default() })
+    }
+
     #[test]
     fn the_pair_nearer_to_its_limit_is_told() {
-        let pair = |used, limit| MemoryUse { used, limit };
-        let (half, most) = (pair(50, Some(100)), pair(1 << 62, Some(u64::MAX >> 1)));
-        assert_eq!(nearer(half, None), half, "without a group");
-        assert_eq!(nearer(half, Some(pair(60, Some(1000)))), half);
-        assert_eq!(nearer(half, Some(pair(6, Some(10)))), pair(6, Some(10)), "nearer, though fewer bytes");
-        assert_eq!(nearer(most, Some(half)), most, "products beyond 64 bits");
-        assert_eq!(
-            nearer(pair(50, None), Some(pair(1, Some(1000)))),
-            pair(1, Some(1000)),
-            "a limit beats none"
-        );
+        let told = |used, limit| MemoryUse { used, limit };
+        assert_eq!(figures(50, 100, 100, None), told(50, Some(100)), "without a group");
+        assert_eq!(figures(50, 100, 100, group(90, 100)), told(50, Some(100)), "a group without a limit");
+        assert_eq!(figures(50, 100, 100, group(20, 50)), told(50, Some(100)));
+        assert_eq!(figures(50, 100, 100, group(6, 10)), told(6, Some(10)), "nearer, though fewer bytes");
+        assert_eq!(figures(50, 60, 100, group(6, 10)), told(50, Some(60)), "by its own limit");
+        let most = u64::MAX - 1;
+        assert_eq!(figures(1 << 63, most, most, group(1, 4)), told(1 << 63, Some(most)), "beyond 64 bits");
+        assert_eq!(figures(50, u64::MAX, u64::MAX, None), told(50, None), "nothing known");
+        assert_eq!(figures(50, u64::MAX, u64::MAX, group(1, 9)), told(1, Some(9)), "a limit beats none");
+        assert_eq!((known(0), known(7)), (u64::MAX, 7));
     }
 
     #[test]
     fn a_limit_of_its_own_is_taken_if_it_is_lower() {
-        let limit = |memory: SystemMemory| {
-            let mut memory = memory;
-            memory.read().expect("figures").limit
-        };
-        let unlimited = limit(SystemMemory::new().expect("a supported system")).expect("a limit");
-        let own = SystemMemory::new().expect("a supported system").process_limit(1);
-        assert_eq!(limit(own), Some(1), "far beyond it, so nearer than any group");
-        let above = SystemMemory::new().expect("a supported system").process_limit(u64::MAX - 1);
-        assert_eq!(limit(above), Some(unlimited), "no more than the machine has");
+        let limit = |mut memory: SystemMemory| memory.read().expect("figures").limit;
+        let new = || SystemMemory::new().expect("a supported system");
+        assert_eq!(limit(new().process_limit(1)), Some(1), "far beyond it, so nearer than any group");
+        assert_eq!(limit(new().process_limit(u64::MAX - 1)), limit(new()), "no more than the machine has");
     }
 }
