@@ -15,6 +15,7 @@ use super::source::{MemorySource, MemoryUse};
 /// Two pairs of figures are read: the process's resident memory against the machine's memory, or less if
 /// [`process_limit`](Self::process_limit) says so; and, where a control group or one above it has a limit below the machine's memory, the group's
 /// anonymous memory (of every process in it) against that limit. The pair that is nearer to its limit is told.
+/// A group whose figures cannot be read counts as none.
 ///
 /// The page cache does not count for a group, as the kernel takes it back before it kills. Nor does the kernel's own memory, such as socket
 /// buffers, nor that of sibling groups under a common limit: leave them room by a threshold well below 1.
