@@ -76,7 +76,7 @@ fn known(machine: u64) -> u64 {
 /// The pair to tell, of a process that may have `most` resident on such a machine.
 fn figures(resident: u64, most: u64, machine: u64, group: Option<CGroupLimits>) -> MemoryUse {
     let own = MemoryUse { used: resident, limit: (most < u64::MAX).then_some(most) };
-    // A group without a limit is told with the machine's memory as its limit.
+    // A limit that the machine has anyway is none.
     let Some(group) = group.filter(|group| group.total_memory < machine) else { return own };
     // used / limit, multiplied out.
     let own_is_nearer =
