@@ -10,6 +10,7 @@ use crate::peer::Identified;
 
 /// Who opened a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 pub enum Direction {
     /// The peer did.
     Inbound,
@@ -17,9 +18,19 @@ pub enum Direction {
     Outbound,
 }
 
+impl fmt::Display for Direction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Inbound => "inbound",
+            Self::Outbound => "outbound",
+        })
+    }
+}
+
 /// Why the manager closes a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 pub enum CloseReason {
     /// A trim down to the low watermark.
     Trim,
@@ -69,6 +80,7 @@ pub trait Connection: Send + Sync + 'static {
 
 /// What is known of a connection.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct ConnInfo {
     /// Its id, in `Debug` form.
     pub id: String,

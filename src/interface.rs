@@ -73,6 +73,7 @@ pub trait ConnManager<P>: Send + Sync {
 
 /// What is known of a peer: one structural state of it, each tag's value read atomically.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct TagInfo {
     /// When its first connection was added, for a temporary record its first tag, or for a peer whose tags are kept when it left.
     pub first_seen: SystemTime,
@@ -90,6 +91,7 @@ pub struct TagInfo {
 ///
 /// In every case the peer is protected when the call returns, and no later trim closes it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 pub enum Protection {
     /// The peer is now protected under this tag.
     Protected,
@@ -97,6 +99,16 @@ pub enum Protection {
     AlreadyProtected,
     /// Too late for a connection that it had: a trim had issued a close before. Connections to come are protected.
     TooLate,
+}
+
+impl fmt::Display for Protection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Protected => "protected",
+            Self::AlreadyProtected => "protected before",
+            Self::TooLate => "protected too late for a close that had been issued",
+        })
+    }
 }
 
 /// What limits the number of connections in the system, a resource manager say.
@@ -108,6 +120,7 @@ pub trait ConnLimiter {
 
 /// The high watermark is above what the system allows, so trimming would come too late.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct LimitError {
     /// The high watermark.
     pub high_water: usize,

@@ -78,6 +78,15 @@
 //! Resolving a `&str` tag is wait-free; a name that is new copies the table of names, which is lock-free.
 //! A [`Tag`] resolved once and a [`PeerHandle`] kept save both look-ups.
 //!
+//! # Features
+//!
+//! All are off by default.
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `memory` | the module `memory`: watches the memory of the process and its control group, and trims in stages |
+//! | `serde` | `Serialize` and `Deserialize` for reports, plans, [`TagInfo`], [`ManagerInfo`] and what they hold: fields by their names here, variants in snake_case, times in serde's own form |
+//!
 //! # When not to use it
 //!
 //! With tens of peers, or one thread, a `Mutex<HashMap>` is simpler and as fast. Tag names are kept for ever: do not make them from
@@ -93,11 +102,12 @@ mod connection;
 mod decay;
 mod decayer;
 mod epoch;
-mod explain;
 #[allow(unsafe_code)]
 mod index;
 mod interface;
 mod manager;
+#[cfg(feature = "memory")]
+pub mod memory;
 mod names;
 mod null;
 mod peer;
@@ -115,7 +125,6 @@ mod versioned;
 pub use connection::{CloseReason, ConnInfo, Connection, Direction};
 pub use decay::{BumpFn, DecayError, DecayFn, DecayingValue};
 pub use decayer::{Decayer, DecayingTag};
-pub use explain::{Exemption, Explanation, Standing};
 pub use interface::{CloseError, ConnLimiter, ConnManager, LimitError, Protection, TagInfo};
 pub use manager::{
     BasicConnManager, Builder, CancelToken, Clock, ConfigError, GracePer, Handle, ManagerInfo, ManualClock,
@@ -125,6 +134,7 @@ pub use names::{AsTag, Tag};
 pub use null::NullConnManager;
 pub use policy::{ByValue, Candidate, Census, Rank, Target, TrimPolicy};
 pub use report::{
-    ClosedPeer, PlannedPeer, SpareReason, SparedPeer, TrimOutcome, TrimPlan, TrimReport, TrimTrigger,
+    ClosedPeer, Exemption, Explanation, PlannedPeer, SpareReason, SparedPeer, Standing, TrimOutcome,
+    TrimPlan, TrimReport, TrimTrigger,
 };
 pub use versioned::{MAX_WEIGHT, MIN_WEIGHT};

@@ -53,6 +53,7 @@ impl Census {
 
 /// A candidate's place in the order: the lowest goes first. Ties are broken by a hash keyed per manager.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Rank(pub i64, pub u64);
 
 /// How to choose what a trim closes.

@@ -21,9 +21,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("policy", &[]),
     ("decay", &["peer", "versioned"]),
     ("names", &["peer", "sync", "versioned"]),
-    ("explain", &["policy"]),
     ("connection", &["peer"]),
-    ("report", &["connection"]),
+    ("report", &["connection", "policy"]),
     ("decayer", &["decay"]),
     ("interface", &["connection", "decayer", "report"]),
     (
@@ -32,7 +31,6 @@ const LAYERS: &[(&str, &[&str])] = &[
             "connection",
             "decay",
             "decayer",
-            "explain",
             "index",
             "interface",
             "names",
@@ -45,6 +43,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("null", &["interface", "report"]),
+    ("memory", &["connection", "decay", "interface", "manager", "report"]),
     ("testing", &["connection"]),
 ];
 

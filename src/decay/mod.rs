@@ -22,6 +22,7 @@ use crate::peer::Stored;
 
 pub use bump::BumpFn;
 pub use error::DecayError;
+pub(crate) use error::LONGEST;
 pub use function::DecayFn;
 pub(crate) use schedule::Schedule;
 

@@ -1,32 +1,19 @@
 //! The background thread: every silence period it drops temporary records past their grace and, at the high
 //! watermark, in steady mode or where a trim is owed, trims.
 
-#![expect(
-    clippy::disallowed_types,
-    reason = "whoever closes the manager waits for its thread; no table operation does"
-)]
-
 use std::hash::Hash;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle, Thread};
+use std::sync::Arc;
 
 use super::Inner;
 use super::settings::ConfigError;
 use super::time::nanos;
 use super::trim::panics_caught;
+use super::worker::{Stop, Worker};
 use crate::connection::Connection;
 use crate::interface::CloseError;
 
 /// A manager's hold on its background thread, if it has one.
-pub(super) struct Background(Option<Running>);
-
-struct Running {
-    stop: Arc<AtomicBool>,
-    thread: Thread,
-    /// Taken by whoever joins; the others wait for him here.
-    handle: Mutex<Option<JoinHandle<()>>>,
-}
+pub(super) struct Background(Option<Worker>);
 
 impl Background {
     pub(super) fn none() -> Self {
@@ -38,52 +25,37 @@ impl Background {
         P: Eq + Hash + Clone + Send + Sync + 'static,
         C: Connection,
     {
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let handle = thread::Builder::new()
-            .name("connmgr-trim".into())
-            .spawn(move || run(&inner, &stopped))
+        let worker = Worker::spawn("connmgr-trim", move |stop| run(&inner, stop))
             .map_err(|error| ConfigError::Thread(error.to_string()))?;
-        let thread = handle.thread().clone();
-        Ok(Self(Some(Running { stop, thread, handle: Mutex::new(Some(handle)) })))
+        Ok(Self(Some(worker)))
     }
 
     /// Has the thread look anew at when it is due.
     pub(super) fn wake(&self) {
-        if let Some(running) = &self.0 {
-            running.thread.unpark();
+        if let Some(worker) = &self.0 {
+            worker.wake();
         }
     }
 
     /// Stops the thread and, unless this is that thread, waits until it has ended.
     pub(super) fn stop(&self) -> Result<(), CloseError> {
-        let Some(running) = &self.0 else { return Ok(()) };
-        // ORDER: stop-flag
-        running.stop.store(true, Ordering::Release);
-        running.thread.unpark();
-        if thread::current().id() == running.thread.id() {
-            // From one of its own callbacks: it ends when that returns.
-            return Ok(());
-        }
-        let mut handle = running.handle.lock().unwrap_or_else(PoisonError::into_inner);
-        handle.take().map_or(Ok(()), |handle| handle.join().map_err(|_| CloseError::Panicked))
+        self.0.as_ref().map_or(Ok(()), Worker::stop)
     }
 }
 
-fn run<P, C>(inner: &Inner<P, C>, stop: &AtomicBool)
+fn run<P, C>(inner: &Inner<P, C>, stop: &Stop)
 where
     P: Eq + Hash + Clone + Send + Sync + 'static,
     C: Connection,
 {
-    let stopped = || stop.load(Ordering::Acquire);
-    while !stopped() {
+    while !stop.asked() {
         let rests_since = inner.time.now();
         // Anew each time it is woken: the silence period may have been changed.
         let due = || rests_since.saturating_add(nanos(inner.settings.load().silence_period));
-        while !stopped() && inner.time.now() < due() {
+        while !stop.asked() && inner.time.now() < due() {
             inner.time.wait(due());
         }
-        if stopped() {
+        if stop.asked() {
             break;
         }
         // A policy or a callback of the program's may panic; the thread goes on, as the next period may go well.

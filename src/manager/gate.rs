@@ -33,8 +33,8 @@ pub(super) enum Meanwhile {
     Join,
     /// Wait for the turn.
     Wait,
-    /// Nothing: leave it. (The background thread's way: that trim may be in a callback that closes the manager, and so waits
-    /// for the background thread.)
+    /// Nothing: leave it. (The way of threads of our own: that trim may be in a callback that closes the manager, and so waits
+    /// for them.)
     Leave,
 }
 

@@ -11,6 +11,7 @@ use crate::sync::Ordering;
 /// The present settings and counts of a manager: Go's `CMInfo`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct ManagerInfo {
     /// The low watermark, in connections.
     pub low_water: usize,

@@ -17,6 +17,9 @@ mod reconfigure;
 mod settings;
 mod time;
 mod trim;
+#[cfg(feature = "memory")]
+mod trimmer;
+mod worker;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -52,6 +55,12 @@ pub use listing::{PeerView, Snapshot};
 pub use notifee::Notifee;
 pub use settings::{ConfigError, GracePer, Settings};
 pub use trim::CancelToken;
+#[cfg(feature = "memory")]
+pub(crate) use {
+    trim::panics_caught,
+    trimmer::Trimmer,
+    worker::{Stop, Worker},
+};
 
 /// The table of a manager.
 type Table<P, C> = PeerTable<P, Entry<C>, RandomState>;

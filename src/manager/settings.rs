@@ -6,11 +6,9 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::decay::LONGEST;
 use crate::interface::{ConnLimiter, LimitError};
 use crate::policy::{ByValue, TrimPolicy};
-
-/// The longest period that is taken: a hundred years.
-const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// Why settings were refused or a manager could not be built.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -65,6 +63,7 @@ impl Error for ConfigError {}
 
 /// Whose the grace period is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 pub enum GracePer {
     /// A peer's, from when it was first seen: then all its connections may be closed, also those opened just now. As in Go.
     #[default]

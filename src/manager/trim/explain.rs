@@ -6,12 +6,11 @@ use std::time::Duration;
 use super::Inner;
 use super::choose::{Basis, Facts};
 use crate::connection::{Connection, Entry};
-use crate::explain::{Exemption, Explanation, Standing};
 use crate::manager::BasicConnManager;
 use crate::manager::settings::GracePer;
 use crate::manager::time::nanos;
 use crate::policy::Ranked;
-use crate::report::TrimTrigger;
+use crate::report::{Exemption, Explanation, Standing, TrimTrigger};
 use crate::snapshot::{Cut, PeerAt};
 
 impl<P, C> BasicConnManager<P, C>
@@ -38,9 +37,9 @@ where
     /// }
     /// manager.protect(&"bob", "bootstrap");
     /// let why = |peer| manager.explain(&peer).unwrap().to_string();
-    /// assert!(why("alice").starts_with(r#""alice": value 0, 1 connection; candidate 1 of 2, rank (0,"#));
+    /// assert!(why("alice").starts_with("alice: value 0, 1 connection; candidate 1 of 2, rank (0,"));
     /// assert!(why("alice").ends_with("would be closed") && why("carol").ends_with("would be kept"));
-    /// assert_eq!(why("bob"), r#""bob": value 1, 1 connection; exempt: protected under "bootstrap""#);
+    /// assert_eq!(why("bob"), r#"bob: value 1, 1 connection; exempt: protected under "bootstrap""#);
     /// # Ok::<(), connmgr::ConfigError>(())
     /// ```
     ///

@@ -83,6 +83,16 @@ where
     /// Trims, or joins the trim that is running.
     pub(super) fn trim(&self, trigger: TrimTrigger, cancel: &CancelToken) -> TrimReport<P> {
         let meanwhile = if trigger == TrimTrigger::Explicit { Meanwhile::Join } else { Meanwhile::Wait };
+        self.trim_or(trigger, meanwhile, cancel)
+    }
+
+    /// Trims, or does what it is told to while another thread trims.
+    pub(super) fn trim_or(
+        &self,
+        trigger: TrimTrigger,
+        meanwhile: Meanwhile,
+        cancel: &CancelToken,
+    ) -> TrimReport<P> {
         match self.gate.enter(meanwhile) {
             Turn::Ours(lead) => self.run(lead, &self.settings.load_full(), trigger, cancel),
             Turn::Theirs(report) => TrimReport { joined: true, ..TrimReport::clone(&report) },
@@ -229,6 +239,6 @@ impl<C: Connection> Drop for ToClose<C> {
 }
 
 /// Runs `callback` and returns whether it panicked. What it panicked with is forgotten: its destructor might panic, too.
-pub(super) fn panics_caught(callback: impl FnOnce()) -> bool {
+pub(crate) fn panics_caught(callback: impl FnOnce()) -> bool {
     catch_unwind(AssertUnwindSafe(callback)).map_err(std::mem::forget).is_err()
 }

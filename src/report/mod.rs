@@ -2,6 +2,11 @@
 
 #![forbid(unsafe_code)]
 
+mod explain;
+mod text;
+
+pub use explain::{Exemption, Explanation, Standing};
+
 use std::time::Duration;
 
 use crate::connection::CloseReason;
@@ -9,6 +14,7 @@ use crate::connection::CloseReason;
 /// What set off a trim.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 pub enum TrimTrigger {
     /// A call.
     Explicit,
@@ -25,6 +31,7 @@ pub enum TrimTrigger {
 /// How a trim ended.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 pub enum TrimOutcome {
     /// A watermark is zero: trimming is disabled.
     Disabled,
@@ -42,13 +49,14 @@ pub enum TrimOutcome {
     Cancelled,
     /// A trim is running on this very thread: the call came from one of its callbacks, and did nothing.
     Reentrant,
-    /// A trim was running on another thread, and the background thread left it to that one. No call returns this.
+    /// A trim was running on another thread, and a thread of the manager's own left it to that one. No call returns this.
     Busy,
 }
 
 /// Why a chosen peer was not closed after all.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 pub enum SpareReason {
     /// It was protected meanwhile.
     Protected,
@@ -60,6 +68,7 @@ pub enum SpareReason {
 
 /// A peer that was closed.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct ClosedPeer<P> {
     /// The peer.
     pub peer: P,
@@ -75,6 +84,7 @@ pub struct ClosedPeer<P> {
 
 /// A peer that was chosen and not closed.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct SparedPeer<P> {
     /// The peer.
     pub peer: P,
@@ -88,6 +98,7 @@ pub struct SparedPeer<P> {
 #[must_use = "a trim that falls short says so here and nowhere else"]
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct TrimReport<P> {
     /// What set it off.
     pub trigger: TrimTrigger,
@@ -152,6 +163,7 @@ impl<P> TrimReport<P> {
 
 /// A peer that a trim would close.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct PlannedPeer<P> {
     /// The peer.
     pub peer: P,
@@ -165,6 +177,7 @@ pub struct PlannedPeer<P> {
 #[must_use = "a plan changes nothing by itself"]
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct TrimPlan<P> {
     /// How the trim would end, if nothing changed meanwhile.
     pub outcome: TrimOutcome,

@@ -1,15 +1,14 @@
 //! How a peer stands with the next trim, and why.
 
-#![forbid(unsafe_code)]
-
 use std::fmt;
 use std::time::Duration;
 
+use super::text::Count;
 use crate::policy::Rank;
 
 /// How a peer stands with the next trim: see [`explain`](crate::BasicConnManager::explain).
 ///
-/// Its text form is one line, whatever the peer's id (which is written as by `Debug`):
+/// Its text form is one line, and the peer is written by its own `Display`:
 ///
 /// ```text
 /// 7: value 5, 1 connection; candidate 3 of 10, rank (5, 1), would be closed
@@ -18,6 +17,7 @@ use crate::policy::Rank;
 #[must_use = "an explanation changes nothing by itself"]
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Explanation<P> {
     /// The peer.
     pub peer: P,
@@ -32,6 +32,7 @@ pub struct Explanation<P> {
 /// A peer's place among the candidates, or what exempts it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 pub enum Standing {
     /// It may be closed.
     Candidate {
@@ -53,6 +54,7 @@ pub enum Standing {
 /// What keeps a peer from being closed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 pub enum Exemption {
     /// It is protected.
     Protected {
@@ -117,10 +119,9 @@ impl fmt::Display for Standing {
     }
 }
 
-impl<P: fmt::Debug> fmt::Display for Explanation<P> {
+impl<P: fmt::Display> fmt::Display for Explanation<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { peer, value, connections, standing } = self;
-        let plural = if *connections == 1 { "" } else { "s" };
-        write!(f, "{peer:?}: value {value}, {connections} connection{plural}; {standing}")
+        write!(f, "{peer}: value {value}, {}; {standing}", Count(*connections, "connection"))
     }
 }
