@@ -25,7 +25,7 @@ struct Level {
 
 impl Level {
     fn later(self, rate: NonZeroU32, now: u64) -> Self {
-        // A clock that goes back gives nothing, and takes nothing that it gave.
+        // A clock that goes back gives nothing and takes nothing that it gave, and from there it goes on.
         let flown = i128::from(now.saturating_sub(self.at)) * i128::from(rate.get());
         let full = i128::from(rate.get()) * TOKEN;
         Self { held: self.held.saturating_add(flown).min(full), at: now }
@@ -39,14 +39,15 @@ impl Bucket {
 
     /// How many tokens are in it: at most `rate`, a second's worth, and none if it is in debt.
     pub(super) fn tokens(&self, rate: NonZeroU32, now: u64) -> usize {
-        let level = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        usize::try_from((level.later(rate, now).held / TOKEN).max(0)).unwrap_or(usize::MAX)
+        let mut level = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *level = level.later(rate, now);
+        usize::try_from((level.held / TOKEN).max(0)).unwrap_or(usize::MAX)
     }
 
     /// Takes `tokens` from it, into debt if need be.
     pub(super) fn take(&self, tokens: usize, rate: NonZeroU32, now: u64) {
         let mut level = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let later = level.later(rate, now);
-        *level = Level { held: later.held - tokens as i128 * TOKEN, ..later };
+        *level = level.later(rate, now);
+        level.held -= tokens as i128 * TOKEN;
     }
 }

@@ -83,11 +83,15 @@ where
     /// Trims, or joins the trim that is running.
     pub(super) fn trim(&self, trigger: TrimTrigger, cancel: &CancelToken) -> TrimReport<P> {
         let meanwhile = if trigger == TrimTrigger::Explicit { Meanwhile::Join } else { Meanwhile::Wait };
-        match self.gate.enter(meanwhile) {
-            Turn::Ours(lead) => self.run(lead, &self.settings.load_full(), trigger, cancel),
-            Turn::Theirs(report) => TrimReport { joined: true, ..TrimReport::clone(&report) },
-            Turn::Reentrant => TrimReport::new(trigger, TrimOutcome::Reentrant),
-            Turn::Busy => TrimReport::new(trigger, TrimOutcome::Busy),
+        loop {
+            return match self.gate.enter(meanwhile) {
+                Turn::Ours(lead) => self.run(lead, &self.settings.load_full(), trigger, cancel),
+                // That one was to close a few, and this is to go down to the low watermark.
+                Turn::Theirs(report) if report.trigger == TrimTrigger::Steady => continue,
+                Turn::Theirs(report) => TrimReport { joined: true, ..TrimReport::clone(&report) },
+                Turn::Reentrant => TrimReport::new(trigger, TrimOutcome::Reentrant),
+                Turn::Busy => TrimReport::new(trigger, TrimOutcome::Busy),
+            };
         }
     }
 
