@@ -1,4 +1,5 @@
 //! Explanations: each peer's place among the candidates, or what exempts it, by the code of the trim.
+#![expect(clippy::disallowed_types, reason = "tests collect what threads and callbacks say")]
 
 mod common;
 
@@ -142,7 +143,8 @@ fn the_text_is_one_stable_line_for_each_peer() {
     assert_eq!(lines[0], expected[0], "candidates first");
     assert_eq!(lines[1], expected[2], "then the others, lower value first");
     let mut lines: Vec<_> = lines.iter().map(String::as_str).collect();
-    (lines.sort_unstable(), expected.sort_unstable());
+    lines.sort_unstable();
+    expected.sort_unstable();
     assert_eq!(lines, expected);
 }
 

@@ -67,9 +67,11 @@ where
             self.expire(&cut, &self.basis(&settings, TrimTrigger::Background));
             return;
         };
-        // A trim that is running on another thread is left to it.
-        let Turn::Ours(lead) = self.gate.enter(Meanwhile::Leave) else { return };
-        let report = self.run(lead, &settings, trigger, &CancelToken::new());
+        let report = match self.gate.enter(Meanwhile::Leave) {
+            Turn::Ours(lead) => self.run(lead, &settings, trigger, &CancelToken::new()),
+            // A trim that is running on another thread is left to it.
+            _ => TrimReport::new(trigger, TrimOutcome::Busy),
+        };
         tracing::debug!(
             target: "connmgr",
             ?trigger,
