@@ -4,6 +4,7 @@
 mod common;
 
 use std::hash::{Hash, Hasher};
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -53,6 +54,37 @@ fn absurdly_long_periods_are_refused() {
     connect(&manager, 0..5);
     assert_eq!(manager.trim_open_conns().closed_connections, 0, "everybody is in grace for a century");
     assert_eq!(manager.force_trim().closed_connections, 4, "an emergency does not wait for it");
+}
+
+#[test]
+fn an_absurdly_long_time_to_keep_tags_is_refused_by_name_when_built_and_when_changed() {
+    let asked = Duration::MAX;
+    let period = "time to keep tags";
+    let refused = builder(1, 2).keep_tags(asked).build().expect_err("longer than anything lives");
+    assert_eq!(refused, ConfigError::PeriodTooLong { period, asked });
+    assert!(refused.to_string().contains(period), "in words: {refused}");
+    let manager = manager(1, 2);
+    let refused = manager.reconfigure(|settings| settings.keep_tags(asked));
+    assert_eq!(refused, Err(ConfigError::PeriodTooLong { period, asked }), "the same at run time");
+    let century = secs(100 * 365 * 24 * 60 * 60);
+    manager.reconfigure(|settings| settings.keep_tags(century)).expect("a century is allowed");
+    manager.connected(&1, Loopback::inbound(1));
+    manager.tag_peer(&1, "tag", 1);
+    manager.disconnected(&1, &1);
+    assert_eq!((manager.trim_open_conns().expired, manager.tag_value(&1, "tag")), (0, Some(1)), "and kept");
+}
+
+#[test]
+fn the_largest_and_smallest_bounds_on_closes_are_bounds() {
+    for (rate, steady, closes) in [(1, usize::MAX, 1), (u32::MAX, 1, 8)] {
+        let (rate, steady) = (NonZeroU32::new(rate), NonZeroUsize::new(steady));
+        let clock = ManualClock::new();
+        let manager = builder(1, 9).close_rate(rate).steady(steady).clock(clock.clone()).build().unwrap();
+        connect(&manager, 0..9);
+        assert_eq!(manager.trim_open_conns().closed_connections, closes, "at {rate:?}");
+        clock.set(Duration::MAX);
+        assert!(manager.plan_trim().allowed.is_some_and(|allowed| allowed > 0), "to the end of time");
+    }
 }
 
 #[test]

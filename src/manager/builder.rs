@@ -77,6 +77,17 @@ where
     }
 
     /// Sets everything at once that can be changed later, too.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use connmgr::{BasicConnManager, Settings, testing::Loopback};
+    ///
+    /// let settings = Settings::default().low_water(20).high_water(40);
+    /// let manager = BasicConnManager::<u64, Loopback>::builder().settings(settings).build()?;
+    /// assert_eq!(manager.info().low_water, 20);
+    /// # Ok::<(), connmgr::ConfigError>(())
+    /// ```
     pub fn settings(self, settings: Settings) -> Self {
         Self { settings, ..self }
     }
@@ -155,6 +166,28 @@ where
 
     /// Steady mode: the background thread closes at most so many at each check that finds more connections than the low watermark, instead of
     /// none up to the high watermark and many there. Off by default. See [`Settings::steady`](Settings#structfield.steady).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use connmgr::{BasicConnManager, ManualClock, testing::Loopback};
+    /// # use std::{num::NonZeroUsize, time::Duration};
+    /// # let clock = ManualClock::new();
+    /// # let limit = Duration::from_secs(30);
+    /// let manager = BasicConnManager::<u64, Loopback>::builder()
+    ///     .low_water(2).high_water(100).grace_period(Duration::ZERO).clock(clock.clone())
+    ///     .steady(NonZeroUsize::new(3))
+    ///     .build()?;
+    /// # assert!(clock.settle(1, limit));
+    /// (0..6).for_each(|peer| manager.connected(&peer, Loopback::inbound(peer)));
+    /// clock.advance(Duration::from_secs(10)); // a silence period
+    /// # assert!(clock.settle(1, limit));
+    /// assert_eq!(manager.info().closing, 3);
+    /// clock.advance(Duration::from_secs(10));
+    /// # assert!(clock.settle(1, limit));
+    /// assert_eq!(manager.info().closing, 4, "down to the low watermark");
+    /// # Ok::<(), connmgr::ConfigError>(())
+    /// ```
     pub fn steady(self, closes: impl Into<Option<NonZeroUsize>>) -> Self {
         self.set(|settings| settings.steady(closes))
     }

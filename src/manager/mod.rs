@@ -442,7 +442,8 @@ where
     /// Closes connections down to the low watermark, as the policy has it, and removes temporary records past their
     /// grace. Ignores the high watermark.
     ///
-    /// A call during a running trim waits for that one and returns its report, [`joined`](TrimReport::joined). A call from a
+    /// A call during a running trim waits for that one and returns its report, [`joined`](TrimReport::joined); if that was a
+    /// [steady](TrimTrigger::Steady) one, which closes a few, it runs its own. A call from a
     /// callback of a trim on the same thread returns at once with [`Reentrant`](crate::TrimOutcome::Reentrant).
     ///
     /// # Panics

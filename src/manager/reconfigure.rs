@@ -17,6 +17,15 @@ where
 {
     /// The present settings.
     ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use connmgr::{BasicConnManager, testing::Loopback};
+    /// let manager = BasicConnManager::<u64, Loopback>::builder().background(false).build()?;
+    /// assert_eq!(manager.settings().low_water, 160);
+    /// # Ok::<(), connmgr::ConfigError>(())
+    /// ```
+    ///
     /// # Progress
     ///
     /// Wait-free.

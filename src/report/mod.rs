@@ -155,6 +155,21 @@ impl<P> TrimReport<P> {
     }
 
     /// By how many connections it missed its target: [`outcome`](Self::outcome) says why.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use connmgr::{BasicConnManager, ByValue, TrimOutcome, testing::Loopback};
+    /// let manager = BasicConnManager::<u64, Loopback>::builder()
+    ///     .low_water(1).high_water(9).grace_period(std::time::Duration::ZERO).background(false).policy(ByValue::exact())
+    ///     .build()?;
+    /// (0..4).for_each(|peer| manager.connected(&peer, Loopback::inbound(peer)));
+    /// manager.protect(&0, "p");
+    /// manager.protect(&1, "p");
+    /// let report = manager.trim_open_conns();
+    /// assert_eq!((report.target, report.missed(), report.outcome), (3, 1, TrimOutcome::Short));
+    /// # Ok::<(), connmgr::ConfigError>(())
+    /// ```
     #[must_use]
     pub fn missed(&self) -> usize {
         self.target.saturating_sub(self.closed_connections).saturating_sub(self.gone)

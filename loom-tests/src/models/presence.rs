@@ -1,8 +1,11 @@
 //! Peers that come and go: connect, disconnect, death, return and unlinking against updates and look-ups.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{SHIELD, Short, TAG, explore, table, together};
+use super::{Link, OTHER, SHIELD, Short, TAG, explore, table, together};
+use crate::peer::ExpiryTerms;
+use crate::snapshot::Cut;
 
 /// The last disconnect against an upsert. Either the tag goes with the peer, or it makes a new, temporary record. Fails
 /// if an update reaches a dead record.
@@ -84,5 +87,58 @@ fn connect_and_disconnect_of_one_id_keep_the_count() {
         );
         let held = t.read(&1, |_, links| links.conns.len()).expect("held by connection 9");
         assert_eq!(t.connections(), held, "counts do not drift");
+    });
+}
+
+/// A peer whose tags are kept returns in time, by its clock, while the sweep, by a later one, takes them. Fails if it finds a part of
+/// them, if both have them, or if the sweep takes from a peer that is back.
+#[test]
+fn a_peer_that_returns_beside_the_sweep_finds_all_its_tags_or_none() {
+    explore("a_peer_that_returns_beside_the_sweep_finds_all_its_tags_or_none", 3, 50, || {
+        let t = Arc::new(table());
+        t.link(1, 1);
+        t.add(1, TAG, 5);
+        t.add(1, OTHER, 7);
+        assert!(t.disconnect(&1, &1, || Some(10)), "it was there");
+        let (other, swept) = (Arc::clone(&t), Arc::new(AtomicBool::new(false)));
+        let sweeps = Arc::clone(&swept);
+        together(
+            [Box::new(move || {
+                let cut = Cut::take(&other);
+                if let Some(at) = cut.get(&1) {
+                    let terms = ExpiryTerms { seen_by: None, left_by: Some(10) };
+                    sweeps.store(other.expire(at.node, terms, cut.guard()), Ordering::Relaxed);
+                }
+            })],
+            || assert!(t.connect(&1, &Arc::new(Link(2)), 15, || Some(5)), "a new connection"),
+        );
+        let kept = if swept.load(Ordering::Relaxed) { (None, None) } else { (Some(5), Some(7)) };
+        assert_eq!((t.tag_value(&1, TAG), t.tag_value(&1, OTHER)), kept, "all, or none if they were swept");
+        let links = t.read(&1, |_, links| (links.conns.len(), links.has_left(), links.first_seen()));
+        assert_eq!(links, Some((1, false, 15)), "it is back, and seen first now");
+        assert_eq!((t.connections(), t.len()), (1, 1), "one record, one connection");
+    });
+}
+
+/// A peer returns too late for its tags, which have not been swept, while one of them is raised. Fails if the raised value outlives what it
+/// was raised from.
+#[test]
+fn a_late_return_beside_an_upsert_leaves_nothing_of_old_tags() {
+    explore("a_late_return_beside_an_upsert_leaves_nothing_of_old_tags", 3, 50, || {
+        let t = Arc::new(table());
+        t.link(1, 1);
+        t.add(1, TAG, 5);
+        assert!(t.disconnect(&1, &1, || Some(10)), "it was there");
+        let other = Arc::clone(&t);
+        let mut stored = 0;
+        together(
+            [Box::new(move || {
+                assert!(other.connect(&1, &Arc::new(Link(2)), 30, || Some(20)), "a new connection");
+            })],
+            || stored = t.add(1, TAG, 1),
+        );
+        let left = if stored == 6 { None } else { Some(1) };
+        assert_eq!(t.tag_value(&1, TAG), left, "raised before the return and gone, or set anew after it");
+        assert!(stored == 6 || stored == 1, "stored {stored}: neither order gives that");
     });
 }

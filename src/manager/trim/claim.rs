@@ -29,6 +29,9 @@ where
         report.candidates = choice.census.candidates;
         report.target = choice.target;
         report.allowed = basis.allowed;
+        if let Some(rate) = basis.settings.close_rate {
+            self.bucket.fill(rate, basis.appraiser.now);
+        }
         // After the policy, which may have taken its time.
         let claims_at = self.time.now();
         let worth = |tags: &[(TagId, i64)]| basis.appraiser.worth(tags.iter().copied());
@@ -63,8 +66,8 @@ where
                 Claim::Closed { conns, value, protected } => {
                     let (connections, reason) = (conns.len(), claimed.reason);
                     claimed.entries.extend(conns);
-                    if let (Some(rate), false) = (basis.settings.close_rate, emergency) {
-                        self.bucket.take(connections, rate, basis.appraiser.now);
+                    if basis.allowed.is_some() {
+                        self.bucket.take(connections);
                     }
                     done += peer.connections;
                     report.gone += peer.connections - connections;

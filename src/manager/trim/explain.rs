@@ -60,6 +60,17 @@ where
     }
 
     /// [`explain`](Self::explain) of every peer, by one snapshot: the candidates, first to go first, then the others, lower value first.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use connmgr::{BasicConnManager, testing::Loopback};
+    /// # let manager = BasicConnManager::<u64, Loopback>::builder().background(false).build().unwrap();
+    /// manager.connected(&7, Loopback::inbound(1));
+    /// for explanation in manager.explain_all() {
+    ///     println!("{explanation}"); // 7: value 0, 1 connection; exempt: in grace for 59.99s
+    /// }
+    /// ```
     #[must_use]
     pub fn explain_all(&self) -> Vec<Explanation<P>> {
         self.inner.explain(|_| true)

@@ -67,9 +67,11 @@ where
             self.expire(&cut, &self.basis(&settings, TrimTrigger::Background));
             return;
         };
-        // A trim that is running on another thread is left to it.
-        let Turn::Ours(lead) = self.gate.enter(Meanwhile::Leave) else { return };
-        let report = self.run(lead, &settings, trigger, &CancelToken::new());
+        let report = match self.gate.enter(Meanwhile::Leave) {
+            Turn::Ours(lead) => self.run(lead, &settings, trigger, &CancelToken::new()),
+            // A trim that is running on another thread is left to it.
+            _ => TrimReport::new(trigger, TrimOutcome::Busy),
+        };
         tracing::debug!(
             target: "connmgr",
             ?trigger,
@@ -93,11 +95,15 @@ where
         meanwhile: Meanwhile,
         cancel: &CancelToken,
     ) -> TrimReport<P> {
-        match self.gate.enter(meanwhile) {
-            Turn::Ours(lead) => self.run(lead, &self.settings.load_full(), trigger, cancel),
-            Turn::Theirs(report) => TrimReport { joined: true, ..TrimReport::clone(&report) },
-            Turn::Reentrant => TrimReport::new(trigger, TrimOutcome::Reentrant),
-            Turn::Busy => TrimReport::new(trigger, TrimOutcome::Busy),
+        loop {
+            return match self.gate.enter(meanwhile) {
+                Turn::Ours(lead) => self.run(lead, &self.settings.load_full(), trigger, cancel),
+                // That one was to close a few, and this is to go down to the low watermark.
+                Turn::Theirs(report) if report.trigger == TrimTrigger::Steady => continue,
+                Turn::Theirs(report) => TrimReport { joined: true, ..TrimReport::clone(&report) },
+                Turn::Reentrant => TrimReport::new(trigger, TrimOutcome::Reentrant),
+                Turn::Busy => TrimReport::new(trigger, TrimOutcome::Busy),
+            };
         }
     }
 
