@@ -1,4 +1,5 @@
 //! Decaying tags in the manager, after the tests of go-libp2p's decayer and the faults it has.
+#![expect(clippy::disallowed_types, reason = "a helper shared by the tests is filled in late")]
 
 mod common;
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 
-use super::Inner;
 use super::settings::ConfigError;
 use super::time::nanos;
+use super::{BasicConnManager, Inner};
 use crate::connection::Connection;
 use crate::decay::{BumpFn, DecayError, DecayFn, Schedule};
 use crate::decayer::{Decaying, DecayingTag};
@@ -172,18 +172,59 @@ where
     pub(super) fn appraiser(&self) -> Appraiser {
         Appraiser { tags: self.decaying.tags.load(), now: self.time.now() }
     }
+}
 
-    pub(super) fn register_decaying_tag(
-        self: &Arc<Self>,
+impl<P, C> BasicConnManager<P, C>
+where
+    P: Eq + Hash + Clone + Send + Sync + 'static,
+    C: Connection,
+{
+    /// Registers a tag whose values decay: every `interval`, `decay` gives what is left of a value, and [`DecayingTag::bump`] changes it by
+    /// `bump`.
+    ///
+    /// Decay is lazy: a value is a function of the time it is asked for, exactly as if a ticker had visited it at each boundary and had never
+    /// missed one. Boundaries count from the registration, by the manager's clock, and come at the ticks of its
+    /// [resolution](crate::Builder::decay_resolution): the *k*-th at the first tick that is *k* intervals or more after the registration. An interval below the
+    /// resolution is raised to it. A tag that has decayed away is gone; a plain tag of the same name is another tag.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use connmgr::{BasicConnManager, BumpFn, DecayFn, ManualClock, testing::Loopback};
+    /// use std::time::Duration;
+    ///
+    /// let clock = ManualClock::new();
+    /// let manager = BasicConnManager::<u64, Loopback>::builder().clock(clock.clone()).background(false).build()?;
+    /// let minute = Duration::from_secs(60);
+    /// let useful = manager.register_decaying_tag("useful", minute, DecayFn::fixed(10), BumpFn::sum_unbounded())?;
+    /// useful.bump(&7, 25)?;
+    /// clock.advance(2 * minute);
+    /// assert_eq!(useful.value(&7), Some(5));
+    /// clock.advance(minute);
+    /// assert_eq!(useful.value(&7), None);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`DecayError::Duplicate`] if a tag of that name is registered and not closed; others if a function's parameter is out of range.
+    ///
+    /// # Progress
+    ///
+    /// Lock-free.
+    #[doc(alias = "RegisterDecayingTag")]
+    pub fn register_decaying_tag(
+        &self,
         name: &str,
         interval: Duration,
         decay: DecayFn,
         bump: BumpFn,
     ) -> Result<DecayingTag<P>, DecayError> {
+        let inner = &self.inner;
         // Zero is raised to the resolution, as any interval below it.
         DecayError::check_period("interval", interval.max(Duration::from_nanos(1)))?;
-        let schedule = Schedule::new(self.time.now(), self.decaying.resolution, nanos(interval));
-        let registered = self.decaying.register(name, schedule, decay, bump)?;
-        Ok(DecayingTag::new(Tag { registered, inner: Arc::clone(self) }))
+        let schedule = Schedule::new(inner.time.now(), inner.decaying.resolution, nanos(interval));
+        let registered = inner.decaying.register(name, schedule, decay, bump)?;
+        Ok(DecayingTag::new(Tag { registered, inner: Arc::clone(inner) }))
     }
 }

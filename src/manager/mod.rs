@@ -26,18 +26,15 @@ use std::fmt;
 use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use ahash::RandomState;
 use arc_swap::ArcSwap;
 
 use crate::connection::{Connection, Entry};
-use crate::decay::{BumpFn, DecayError, DecayFn};
-use crate::decayer::DecayingTag;
 use crate::interface::{CloseError, ConnLimiter, LimitError, Protection, TagInfo};
 use crate::names::{AsTag, Names, Tag};
 use crate::peer::{Conn, Identified, PeerTable, Tagged, tagged};
-use crate::report::{TrimPlan, TrimReport, TrimTrigger};
+use crate::report::TrimReport;
 use crate::sync::{AtomicU64, Ordering};
 use crate::versioned::{TagId, sum};
 
@@ -310,50 +307,6 @@ where
         found.unwrap_or(false)
     }
 
-    /// Registers a tag whose values decay: every `interval`, `decay` gives what is left of a value, and [`DecayingTag::bump`] changes it by
-    /// `bump`.
-    ///
-    /// Decay is lazy: a value is a function of the time it is asked for, exactly as if a ticker had visited it at each boundary and had never
-    /// missed one. Boundaries count from the registration, by the manager's clock, and come at the ticks of its
-    /// [resolution](Builder::decay_resolution): the *k*-th at the first tick that is *k* intervals or more after the registration. An interval below the
-    /// resolution is raised to it. A tag that has decayed away is gone; a plain tag of the same name is another tag.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use connmgr::{BasicConnManager, BumpFn, DecayFn, ManualClock, testing::Loopback};
-    /// use std::time::Duration;
-    ///
-    /// let clock = ManualClock::new();
-    /// let manager = BasicConnManager::<u64, Loopback>::builder().clock(clock.clone()).background(false).build()?;
-    /// let minute = Duration::from_secs(60);
-    /// let useful = manager.register_decaying_tag("useful", minute, DecayFn::fixed(10), BumpFn::sum_unbounded())?;
-    /// useful.bump(&7, 25)?;
-    /// clock.advance(2 * minute);
-    /// assert_eq!(useful.value(&7), Some(5));
-    /// clock.advance(minute);
-    /// assert_eq!(useful.value(&7), None);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`DecayError::Duplicate`] if a tag of that name is registered and not closed; others if a function's parameter is out of range.
-    ///
-    /// # Progress
-    ///
-    /// Lock-free.
-    #[doc(alias = "RegisterDecayingTag")]
-    pub fn register_decaying_tag(
-        &self,
-        name: &str,
-        interval: Duration,
-        decay: DecayFn,
-        bump: BumpFn,
-    ) -> Result<DecayingTag<P>, DecayError> {
-        self.inner.register_decaying_tag(name, interval, decay, bump)
-    }
-
     /// Adds a connection of `peer`. Never trims by itself.
     ///
     /// The first connection of a peer sets its first-seen time; a temporary record stops being temporary, and its tags
@@ -437,74 +390,6 @@ where
     /// and may come to be seen between two readings.
     pub fn snapshot(&self) -> Snapshot<'_, P, C> {
         Snapshot::new(self)
-    }
-
-    /// Closes connections down to the low watermark, as the policy has it, and removes temporary records past their
-    /// grace. Ignores the high watermark.
-    ///
-    /// A call during a running trim waits for that one and returns its report, [`joined`](TrimReport::joined); if that was a
-    /// [steady](TrimTrigger::Steady) one, which closes a few, it runs its own. A call from a
-    /// callback of a trim on the same thread returns at once with [`Reentrant`](crate::TrimOutcome::Reentrant).
-    ///
-    /// # Panics
-    ///
-    /// If the policy or the `on_trim` callback does. A panic of a close callback is counted in the report.
-    ///
-    /// # Progress
-    ///
-    /// Blocking among trims; no other call waits for it, and it for none.
-    ///
-    /// # Consistency
-    ///
-    /// Decides from one snapshot; each victim is re-checked and claimed in one atomic step of its own.
-    #[doc(alias = "TrimOpenConns")]
-    pub fn trim_open_conns(&self) -> TrimReport<P> {
-        self.trim_open_conns_with(&CancelToken::new())
-    }
-
-    /// [`trim_open_conns`](Self::trim_open_conns) that stops between two claims once `cancel` is cancelled. What it had claimed
-    /// by then is closed, and reported. A call that joins a running trim does not cancel that one.
-    pub fn trim_open_conns_with(&self, cancel: &CancelToken) -> TrimReport<P> {
-        self.inner.trim(TrimTrigger::Explicit, cancel)
-    }
-
-    /// Closes connections down to the low watermark in an emergency: without regard to grace and silence, unprotected peers
-    /// first and protected ones (those protected meanwhile included) only if that is not enough; in the order of
-    /// [`ByValue`](crate::ByValue), but for more streams first.
-    ///
-    /// It waits for a running trim and then runs its own. Otherwise as [`trim_open_conns`](Self::trim_open_conns).
-    ///
-    /// # Panics
-    ///
-    /// If the `on_trim` callback does.
-    ///
-    /// # Progress
-    ///
-    /// Blocking among trims; no other call waits for it, and it for none.
-    ///
-    /// # Consistency
-    ///
-    /// As [`trim_open_conns`](Self::trim_open_conns). This alone may close a protected peer; the report marks each.
-    #[doc(alias = "ForceTrim")]
-    pub fn force_trim(&self) -> TrimReport<P> {
-        self.inner.trim(TrimTrigger::Emergency, &CancelToken::new())
-    }
-
-    /// What [`trim_open_conns`](Self::trim_open_conns) would do now: the same code, without the claims.
-    ///
-    /// # Panics
-    ///
-    /// If the policy does.
-    ///
-    /// # Progress
-    ///
-    /// Waits for nobody.
-    ///
-    /// # Consistency
-    ///
-    /// Decides from one snapshot.
-    pub fn plan_trim(&self) -> TrimPlan<P> {
-        self.inner.plan()
     }
 
     /// Whether the high watermark fits the system's limit.

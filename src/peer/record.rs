@@ -6,7 +6,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use crate::index::{Held, Node};
-use crate::versioned::{Owner, State, TagId, Versioned};
+use crate::versioned::{Owner, State, TagId, Tags, Versioned};
 
 /// A connection as the table sees it: something with an identity.
 pub(crate) trait Identified: Send + Sync + 'static {
@@ -25,7 +25,7 @@ pub(crate) struct Peer<K, C> {
 }
 
 impl<K: Eq, C: Identified> Peer<K, C> {
-    pub(super) fn new(key: K, links: Links<C>, tags: &[(TagId, i64)]) -> Self {
+    pub(super) fn new(key: K, links: Links<C>, tags: &Tags) -> Self {
         Self { key, state: Versioned::new(links, tags) }
     }
 

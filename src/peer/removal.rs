@@ -9,7 +9,7 @@ use super::{Identified, Links, Peer, PeerTable};
 use crate::index::Node;
 use crate::reclaim::Guard;
 use crate::sync::{Ordering, mutant};
-use crate::versioned::{LinkEdit, Refused, State, TagEdit, TagId};
+use crate::versioned::{LinkEdit, Refused, State, TagEdit, Tags};
 
 /// What must hold, at the claim, of a peer that a trim chose.
 #[derive(Clone, Copy, Debug)]
@@ -63,10 +63,10 @@ where
         node: &Node<Peer<K, C>>,
         chosen: &Links<C>,
         terms: ClaimTerms,
-        worth: &dyn Fn(&[(TagId, i64)]) -> i64,
+        worth: &dyn Fn(&Tags) -> i64,
         guard: &Guard,
     ) -> Claim<C> {
-        let fit = |tags: &[(TagId, i64)]| worth(tags) <= terms.cutoff;
+        let fit = |tags: &Tags| worth(tags) <= terms.cutoff;
         let now_worth = |state: &State<Links<C>>| worth(&state.tags().collect::<SmallVec<[_; 4]>>());
         loop {
             let state = node.state.load(guard);

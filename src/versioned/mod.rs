@@ -46,7 +46,7 @@ use slots::{SLOTS, Slot};
 use state::{Cell, FROZEN, SEALED, death, decode};
 #[cfg_attr(connmgr_loom, allow(unused_imports, reason = "for the crate's interface"))]
 pub use state::{MAX_WEIGHT, MIN_WEIGHT};
-pub(crate) use state::{State, TagId, saturate, sum};
+pub(crate) use state::{State, TagId, Tags, saturate, sum};
 
 /// What becomes of the tags in a replacement.
 #[derive(Clone, Copy)]
@@ -54,9 +54,9 @@ pub(crate) enum TagEdit<'e> {
     /// They stay.
     Keep,
     /// They stay if this holds of them, final as they are by then; else the replacement is refused.
-    KeepIf(&'e dyn Fn(&[(TagId, i64)]) -> bool),
+    KeepIf(&'e dyn Fn(&Tags) -> bool),
     /// These tags get these values, whether or not they were there.
-    Set(&'e [(TagId, i64)]),
+    Set(&'e Tags),
     /// These tags go.
     Remove(&'e [TagId]),
     /// All go.
@@ -138,7 +138,7 @@ impl<L> fmt::Debug for Versioned<L> {
 
 impl<L: Send + Sync + 'static> Versioned<L> {
     /// A record that is to be moved to where it stays, then [settled](Self::settle), then published.
-    pub(crate) fn new(links: L, tags: &[(TagId, i64)]) -> Self {
+    pub(crate) fn new(links: L, tags: &Tags) -> Self {
         let state = State {
             epoch: u64::MAX,
             prev: ptr::null(),
@@ -278,7 +278,7 @@ impl<L: Send + Sync + 'static> Versioned<L> {
         &self,
         state: &State<L>,
         from: i64,
-        tags: &[(TagId, i64)],
+        tags: &Tags,
         epoch: &Epoch,
         owner: &impl Owner,
         guard: &Guard,
@@ -303,7 +303,7 @@ impl<L: Send + Sync + 'static> Versioned<L> {
         state: &State<L>,
         cell: &Cell,
         from: i64,
-        tags: &[(TagId, i64)],
+        tags: &Tags,
         epoch: &Epoch,
         owner: &impl Owner,
         guard: &Guard,

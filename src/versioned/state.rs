@@ -10,6 +10,9 @@ use crate::sync::{AtomicU64, Ordering, mutant, ordering};
 /// A tag's name, interned.
 pub(crate) type TagId = u32;
 
+/// Tags with their values, in the order they were added in.
+pub(crate) type Tags = [(TagId, i64)];
+
 /// The lowest weight that is stored; lower ones saturate to it.
 pub const MIN_WEIGHT: i64 = -(1 << 62);
 /// The highest weight that is stored; higher ones saturate to it.

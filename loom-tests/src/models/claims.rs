@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::{SHIELD, Short, TAG, Table, explore, table, together};
 use crate::peer::{Claim, ClaimTerms, ExpiryTerms, Tagged, tagged};
 use crate::snapshot::Cut;
-use crate::versioned::{TagId, sum};
+use crate::versioned::{Tags, sum};
 
 const TERMS: ClaimTerms = ClaimTerms { cutoff: 5, seen_by: 0, opened_by: u64::MAX, protected_too: false };
 
 /// What tags are worth in the models: their sum, decaying values at their face.
-fn worth(tags: &[(TagId, i64)]) -> i64 {
+fn worth(tags: &Tags) -> i64 {
     let value = |tag| match tag {
         Tagged::Plain(_, value) => value,
         Tagged::Decaying(_, stored) => stored.value,

@@ -9,7 +9,7 @@ use crate::connection::Connection;
 use crate::peer::Claim;
 use crate::policy::Ranked;
 use crate::report::{ClosedPeer, SpareReason, SparedPeer, TrimOutcome, TrimReport};
-use crate::versioned::TagId;
+use crate::versioned::Tags;
 
 impl<P, C> Inner<P, C>
 where
@@ -34,7 +34,7 @@ where
         }
         // After the policy, which may have taken its time.
         let claims_at = self.time.now();
-        let worth = |tags: &[(TagId, i64)]| basis.appraiser.worth(tags.iter().copied());
+        let worth = |tags: &Tags| basis.appraiser.worth(tags.iter().copied());
         let mut claimed = ToClose::new(report.trigger);
         let mut chosen = std::mem::take(&mut choice.chosen).into_iter();
         // Protected since the snapshot: in an emergency they take their turn with the other protected ones, at the end.

@@ -1,5 +1,6 @@
 //! A trim: gather candidates from a snapshot, choose, claim, then close with nothing held.
 
+mod calls;
 mod choose;
 mod claim;
 mod explain;
