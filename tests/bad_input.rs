@@ -4,7 +4,6 @@
 mod common;
 
 use std::hash::{Hash, Hasher};
-use std::num::{NonZeroU32, NonZeroUsize};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -72,19 +71,6 @@ fn an_absurdly_long_time_to_keep_tags_is_refused_by_name_when_built_and_when_cha
     manager.tag_peer(&1, "tag", 1);
     manager.disconnected(&1, &1);
     assert_eq!((manager.trim_open_conns().expired, manager.tag_value(&1, "tag")), (0, Some(1)), "and kept");
-}
-
-#[test]
-fn the_largest_and_smallest_bounds_on_closes_are_bounds() {
-    for (rate, steady, closes) in [(1, usize::MAX, 1), (u32::MAX, 1, 8)] {
-        let (rate, steady) = (NonZeroU32::new(rate), NonZeroUsize::new(steady));
-        let clock = ManualClock::new();
-        let manager = builder(1, 9).close_rate(rate).steady(steady).clock(clock.clone()).build().unwrap();
-        connect(&manager, 0..9);
-        assert_eq!(manager.trim_open_conns().closed_connections, closes, "at {rate:?}");
-        clock.set(Duration::MAX);
-        assert!(manager.plan_trim().allowed.is_some_and(|allowed| allowed > 0), "to the end of time");
-    }
 }
 
 #[test]

@@ -449,6 +449,19 @@ fn an_emergency_called_during_a_trim_waits_for_it_and_then_runs_its_own() {
 }
 
 #[test]
+fn a_changed_watermarks_trim_waits_for_one_that_runs_and_then_runs_its_own() {
+    let lower = |manager: &Manager| manager.reconfigure(|settings| settings.low_water(2)).unwrap();
+    let (first, second, conns) = meet(100, move |manager| lower(manager).expect("it was lowered"));
+    assert_eq!((first.closed_connections, first.target), (6, 6), "down to the mark it began with");
+    assert_eq!((second.trigger, second.joined), (TrimTrigger::Reconfigured, false), "never joined");
+    assert_eq!(
+        (second.closed_connections, closes(&conns).iter().sum::<usize>()),
+        (2, 8),
+        "down to the new one"
+    );
+}
+
+#[test]
 fn a_trim_whose_token_was_cancelled_before_closes_nothing() {
     let manager = manager(1, 100);
     let conns = connect(&manager, 0..9);

@@ -4,7 +4,7 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
@@ -61,6 +61,35 @@ pub fn connect_valued(manager: &Manager, peers: Range<u64>) -> Vec<Loopback> {
         manager.tag_peer(&peer, "value", peer as i64);
     }
     conns
+}
+
+/// A manager with a background thread that checks every ten seconds, a clock for it, and every report of a trim.
+pub fn watched(
+    builder: Builder<u64, Loopback>,
+) -> (Arc<Manager>, ManualClock, mpsc::Receiver<TrimReport<u64>>) {
+    let (clock, (tell, told)) = (ManualClock::new(), mpsc::channel());
+    let tell = Mutex::new(tell);
+    let manager = builder
+        .silence_period(secs(10))
+        .clock(clock.clone())
+        .background(true)
+        .on_trim(move |report| {
+            let _ = tell.lock().unwrap().send(report.clone());
+        })
+        .build()
+        .unwrap();
+    settle(&clock);
+    (Arc::new(manager), clock, told)
+}
+
+pub fn settle(clock: &ManualClock) {
+    assert!(clock.settle(1, LIMIT), "the background thread comes to rest");
+}
+
+/// Moves on to the next check, and lets it end.
+pub fn next_check(clock: &ManualClock) {
+    clock.advance(secs(10));
+    settle(clock);
 }
 
 /// How many peers there are: [`ManagerInfo::peers`](connmgr::ManagerInfo) counts those on their way out too.
