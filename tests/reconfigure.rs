@@ -10,11 +10,13 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use common::{
-    Hooked, LIMIT, Late, builder, closed, closes, connect, connect_valued, manager, next_check, secs, settle,
+    LIMIT, Late, builder, closed, closes, connect, connect_valued, manager, next_check, secs, settle,
     watched, within,
 };
 use connmgr::testing::Loopback;
-use connmgr::{ByValue, Census, ConfigError, GracePer, Settings, TrimOutcome, TrimPolicy, TrimTrigger};
+use connmgr::{
+    ByValue, Candidate, Census, ConfigError, GracePer, Rank, Settings, TrimOutcome, TrimPolicy, TrimTrigger,
+};
 
 fn per_second(closes: u32) -> NonZeroU32 {
     NonZeroU32::new(closes).expect("not zero")
@@ -133,6 +135,20 @@ fn a_shorter_silence_period_holds_at_once() {
     assert_eq!((report.trigger, report.closed_connections), (TrimTrigger::Background, 10));
 }
 
+/// Calls its hook while the candidates are gathered: when a trim has begun, and before it knows how many to close.
+struct WhileGathering<F>(F);
+
+impl<F: Fn() + Send + Sync + 'static> TrimPolicy for WhileGathering<F> {
+    fn target(&self, census: &Census) -> usize {
+        ByValue::exact().target(census)
+    }
+
+    fn rank(&self, candidate: &Candidate) -> Rank {
+        (self.0)();
+        ByValue::exact().rank(candidate)
+    }
+}
+
 #[test]
 fn a_trim_goes_by_the_settings_it_began_with_and_a_change_from_within_is_made_up_for() {
     let late = Late::default();
@@ -148,7 +164,7 @@ fn a_trim_goes_by_the_settings_it_began_with_and_a_change_from_within_is_made_up
             }
         }
     };
-    let (manager, clock, told) = watched(builder(8, 100).policy(Hooked(ByValue::exact(), hook)));
+    let (manager, clock, told) = watched(builder(8, 100).policy(WhileGathering(hook)));
     late.set(&manager);
     connect_valued(&manager, 0..10);
     let report = within("a trim whose policy reconfigures", {
