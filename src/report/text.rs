@@ -109,7 +109,7 @@ impl<P: fmt::Display> fmt::Display for TrimReport<P> {
         writeln!(f, "{trigger} trim: {outcome}{joined}")?;
         writeln!(f, "candidates: {}", Count(self.candidates, "connection"))?;
         write!(f, "target: {}", Count(self.target, "connection"))?;
-        match self.target.saturating_sub(self.closed_connections.saturating_add(self.gone)) {
+        match self.missed() {
             0 => writeln!(f)?,
             missed => writeln!(f, ", missed by {missed}")?,
         }
