@@ -114,6 +114,8 @@ pub use manager::{
 pub use names::{AsTag, Tag};
 pub use null::NullConnManager;
 pub use policy::{ByValue, Candidate, Census, Rank, Target, TrimPolicy};
+#[cfg(connmgr_shuttle)]
+pub use reclaim::model;
 pub use report::{
     ClosedPeer, PlannedPeer, SpareReason, SparedPeer, TrimOutcome, TrimPlan, TrimReport, TrimTrigger,
 };
