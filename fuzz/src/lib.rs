@@ -15,5 +15,8 @@ pub mod byte_schedule;
 pub mod corpus;
 pub mod execution;
 mod interleave;
+mod ops;
+mod reference;
 
 pub use interleave::interleave;
+pub use ops::ops;
