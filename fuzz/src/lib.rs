@@ -16,7 +16,9 @@ pub mod corpus;
 pub mod execution;
 mod interleave;
 mod ops;
+mod policy;
 mod reference;
 
 pub use interleave::interleave;
 pub use ops::ops;
+pub use policy::policy;

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
-use connmgr::{Direction, Target};
+use connmgr::{Direction, Target, TrimOutcome};
 
 /// A peer with open connections, as a trim finds it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -34,6 +34,7 @@ pub struct Task {
     pub of_candidates: usize,
     /// Connections to close.
     pub target: usize,
+    low: usize,
 }
 
 impl Task {
@@ -49,7 +50,17 @@ impl Task {
             (Why::Asked, Target::Candidates) => of_candidates,
         };
         let target = if open > low { counted.saturating_sub(low) } else { 0 };
-        Self { candidates, open, of_candidates, target }
+        Self { candidates, open, of_candidates, target, low }
+    }
+
+    /// How a trim ends that closes `connections`, or finds them gone.
+    pub fn outcome(&self, connections: usize) -> TrimOutcome {
+        match self.target {
+            0 if self.open <= self.low => TrimOutcome::NothingToDo,
+            0 => TrimOutcome::TooFewCandidates,
+            target if connections >= target => TrimOutcome::Reached,
+            _ => TrimOutcome::Short,
+        }
     }
 }
 

@@ -37,3 +37,22 @@ fn ops() {
     }
     println!("{n} in {:?}", start.elapsed());
 }
+
+#[test]
+fn policy() {
+    let mut x = 88172645463325252u64;
+    let start = std::time::Instant::now();
+    let mut n = 0;
+    while start.elapsed().as_secs() < 10 {
+        let mut bytes = vec![];
+        for _ in 0..400 {
+            x ^= x << 13;
+            x ^= x >> 7;
+            x ^= x << 17;
+            bytes.push((x >> 24) as u8);
+        }
+        connmgr_fuzz::policy(&bytes);
+        n += 1;
+    }
+    println!("{n} in {:?}", start.elapsed());
+}

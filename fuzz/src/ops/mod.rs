@@ -8,8 +8,8 @@ use std::time::Duration;
 use arbitrary::{Result, Unstructured};
 use connmgr::testing::Loopback;
 use connmgr::{
-    BasicConnManager, ByValue, CancelToken, CloseReason, Connection, MAX_WEIGHT, MIN_WEIGHT, ManualClock,
-    PeerHandle, Snapshot, Target, TrimOutcome, TrimReport, TrimTrigger,
+    BasicConnManager, ByValue, CancelToken, CloseReason, MAX_WEIGHT, MIN_WEIGHT, ManualClock, PeerHandle,
+    Snapshot, Target, TrimOutcome, TrimReport, TrimTrigger,
 };
 
 use crate::reference::{Task, Ties, Why};
@@ -249,7 +249,7 @@ impl Player<'_> {
         }
         assert_eq!(report.closed_connections, connections, "the sum");
         self.closes += connections;
-        assert_eq!(report.outcome, outcome(&task, connections, self.oracle.settings.low), "{report:?}");
+        assert_eq!(report.outcome, task.outcome(connections), "{report:?}");
         self.check_bounds(&report, &task, &chosen);
     }
 
@@ -282,7 +282,7 @@ impl Player<'_> {
         let Some(task) = self.begin_trim(&report, Why::Asked) else { return };
         assert!(report.closed.is_empty(), "cancelled before the first claim: {report:?}");
         let expected = match task.target {
-            0 => outcome(&task, 0, self.oracle.settings.low),
+            0 => task.outcome(0),
             _ => TrimOutcome::Cancelled,
         };
         assert_eq!(report.outcome, expected, "{report:?}");
@@ -298,7 +298,7 @@ impl Player<'_> {
         let chosen: Vec<u64> = plan.victims.iter().map(|victim| victim.peer).collect();
         self.ties.check(&task, &chosen, Why::Asked);
         let connections = plan.victims.iter().map(|victim| victim.connections).sum();
-        assert_eq!(plan.outcome, outcome(&task, connections, self.oracle.settings.low), "{plan:?}");
+        assert_eq!(plan.outcome, task.outcome(connections), "{plan:?}");
         assert_eq!((plan.candidates, plan.target), (task.of_candidates, task.target), "{plan:?}");
         assert_eq!(plan.cutoff, plan.victims.iter().map(|victim| victim.value).max(), "the cut-off");
         for victim in &plan.victims {
@@ -341,15 +341,6 @@ impl Player<'_> {
         }
         let closes: usize = self.opened.iter().map(Loopback::closes).sum();
         assert_eq!(closes, self.closes, "no other connection was closed");
-    }
-}
-
-fn outcome(task: &Task, closed: usize, low: usize) -> TrimOutcome {
-    match task.target {
-        0 if task.open <= low => TrimOutcome::NothingToDo,
-        0 => TrimOutcome::TooFewCandidates,
-        target if closed >= target => TrimOutcome::Reached,
-        _ => TrimOutcome::Short,
     }
 }
 
