@@ -325,6 +325,7 @@ impl<T: Send + Sync + 'static> Table<T> {
             self.migrate_chunk(next, &beyond, guard);
         }
         for (chunk, done) in self.done.iter().enumerate() {
+            while mutant!("copier-waited-for") && !done.load(Ordering::Acquire) {}
             // ORDER: chunk-seen
             if !done.load(ordering!("chunk-seen", Acquire)) {
                 self.copy_chunk(chunk, next, &beyond, guard);

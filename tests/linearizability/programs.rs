@@ -81,7 +81,7 @@ struct Worker<'w> {
 impl<'w> Worker<'w> {
     fn new(world: &'w World, thread: usize, mix: &'w Mix, mut dice: Dice) -> Self {
         set_dice(&mut dice);
-        Self { recorder: Recorder::new(world, thread), peers: world.peers(), mix, dice }
+        Self { recorder: Recorder::new(world, thread), peers: world.peers, mix, dice }
     }
 
     /// What there is before the threads start.

@@ -16,7 +16,7 @@ pub struct World {
     pub manager: Manager,
     stamps: Arc<Stamps>,
     serials: AtomicU16,
-    peers: usize,
+    pub peers: usize,
     counters: bool,
 }
 
@@ -25,10 +25,6 @@ impl World {
     /// and never cleared.
     pub fn new(manager: Manager, peers: usize, counters: bool) -> Self {
         Self { manager, stamps: Arc::default(), serials: AtomicU16::new(0), peers, counters }
-    }
-
-    pub fn peers(&self) -> usize {
-        self.peers
     }
 }
 

@@ -24,6 +24,7 @@ mod recorder;
 mod world;
 
 use std::cell::RefCell;
+use std::sync::Arc;
 
 use arbitrary::{Arbitrary, Unstructured};
 use connmgr_shuttle as subject;
@@ -43,25 +44,27 @@ thread_local! {
 ///
 /// # Panics
 ///
-/// If a promise was not kept.
+/// If a promise was not kept, having told the program.
 pub fn interleave(bytes: &[u8]) {
     let program = Program::arbitrary_take_rest(Unstructured::new(bytes)).expect("any bytes are a program");
     let schedule = ByteSchedule::new(program.schedule.clone());
-    let told = program.to_string();
-    execution::run(schedule, move || {
-        let history = run(&program);
-        HISTORY.set(history);
-    });
+    let program = Arc::new(program);
+    let _told = Told(Arc::clone(&program));
+    execution::run(schedule, move || HISTORY.set(run(&program)));
     if let Some(fault) = judge::judge(&HISTORY.take()) {
-        panic!("{fault}\nby the program\n{told}");
+        panic!("{fault}");
     }
 }
 
-/// What the program that `bytes` encode does, to be read.
-#[must_use]
-pub fn interleaved(bytes: &[u8]) -> String {
-    let program = Program::arbitrary_take_rest(Unstructured::new(bytes)).expect("any bytes are a program");
-    program.to_string()
+/// Says what the program was, if it made the target panic.
+struct Told(Arc<Program>);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("by the program\n{}", self.0);
+        }
+    }
 }
 
 /// Runs the threads of `program`, in a model.
@@ -71,16 +74,15 @@ fn run(program: &Program) -> History {
     let mut first = Recorder::new(&world, 0);
     program.set_up.iter().for_each(|op| op.run(&mut first, program));
     let histories: Vec<History> = shuttle::thread::scope(|scope| {
-        let spawn = |(number, ops): (usize, &'_ Vec<program::Op>)| {
-            let (world, ops) = (&world, ops.clone());
-            let program = program.clone();
+        let world = &world;
+        let spawn = |number| {
             scope.spawn(move || {
-                let mut recorder = Recorder::new(world, number + 1);
-                ops.iter().for_each(|op| op.run(&mut recorder, &program));
+                let mut recorder = Recorder::new(world, number);
+                program.threads[number - 1].iter().for_each(|op| op.run(&mut recorder, program));
                 recorder.history
             })
         };
-        let threads: Vec<_> = program.threads.iter().enumerate().map(spawn).collect();
+        let threads: Vec<_> = (1..=program.threads.len()).map(spawn).collect();
         threads.into_iter().map(|thread| thread.join().expect("a program does not panic")).collect()
     });
     first.history.extend(histories);

@@ -10,7 +10,7 @@ use super::recorder::Recorder;
 
 /// Peers that come and go by the three, to have tables grow and shrink.
 const FILLERS: usize = 3;
-/// The most operations of a thread, and of the set-up.
+/// The most operations of a thread.
 const MOST_OPS: usize = 6;
 
 /// A program of several threads.
@@ -102,12 +102,18 @@ impl<'a> Arbitrary<'a> for Program {
         let counters = u.ratio(1_u8, 2)?;
         let busy_peers = u.int_in_range(1..=3)?;
         let threads = u.int_in_range(2..=4)?;
-        let ops = |u: &mut Unstructured<'a>, least| {
-            let count = u.int_in_range(least..=MOST_OPS)?;
+        // A bit for each connection there may be, and for each peer whether it is tagged.
+        let bits = u.arbitrary::<u16>()?;
+        let conn = |bit| Op::Connect { peer: bit / CONNS, id: bit % CONNS };
+        let tag = |peer| Op::Set { peer, tag: COUNTERS, to: 1 };
+        let at_first = (0..busy_peers * CONNS).map(conn).chain((0..busy_peers).map(tag));
+        let chosen = at_first.enumerate().filter(|(bit, _)| bits >> bit & 1 == 1);
+        let set_up = chosen.map(|(_, op)| op).collect();
+        let ops = |_| {
+            let count = u.int_in_range(1..=MOST_OPS)?;
             (0..count).map(|_| Op::decode(u, busy_peers, counters)).collect::<Result<_>>()
         };
-        let set_up = ops(u, 0)?;
-        let threads = (0..threads).map(|_| ops(u, 1)).collect::<Result<_>>()?;
+        let threads = (0..threads).map(ops).collect::<Result<_>>()?;
         Ok(Self { counters, busy_peers, set_up, threads, schedule: Vec::new() })
     }
 
