@@ -114,7 +114,7 @@ where
     }
 
     /// When it was first seen: see [`TagInfo::first_seen`](crate::TagInfo::first_seen). Of a peer that is only protected,
-    /// when it was protected or lost its last connection.
+    /// when it was protected, or what it was while it was more than that.
     #[must_use]
     pub fn first_seen(&self) -> SystemTime {
         self.manager.inner.limits.time_of_day(self.at.links.first_seen)
