@@ -89,6 +89,8 @@ struct Track {
     most: AtomicUsize,
     /// All the others have ended.
     done: AtomicBool,
+    /// One of them does not get on.
+    stuck: AtomicBool,
 }
 
 /// Tasks by number, in the order they are spawned.
@@ -111,7 +113,10 @@ impl Scheduler for StopAt {
 
     fn next_task(&mut self, runnable: &[&Task], _: Option<TaskId>, _: bool) -> Option<TaskId> {
         let can = |number| runnable.iter().any(|task| usize::from(task.id()) == number);
-        Some(TaskId::from(self.next(can)))
+        let next = self.next(can);
+        // Nothing ends an execution but this: to panic here would unwind the threads of the model.
+        self.track.stuck.store(next.is_none(), Ordering::Relaxed);
+        next.map(TaskId::from)
     }
 
     fn next_u64(&mut self) -> u64 {
@@ -120,29 +125,28 @@ impl Scheduler for StopAt {
 }
 
 impl StopAt {
-    fn next(&mut self, can: impl Fn(usize) -> bool) -> usize {
+    /// Who goes on; nobody if one of the others has gone on for too long, or none can.
+    fn next(&mut self, can: impl Fn(usize) -> bool) -> Option<usize> {
         // It starts the others, and then waits for them.
         if can(MAIN) {
-            return MAIN;
+            return Some(MAIN);
         }
         if self.points > 0 && can(STOPPED) {
             self.points -= 1;
-            return STOPPED;
+            return Some(STOPPED);
         }
         if self.points > 0 {
             self.track.ended.store(true, Ordering::Relaxed);
         }
         if self.track.done.load(Ordering::Relaxed) {
-            return STOPPED;
+            return Some(STOPPED);
         }
         self.turn = 1 - self.turn;
         let other = [self.turn, 1 - self.turn].into_iter().find(|other| can(OTHERS[*other]));
-        let other = other.expect("somebody gets on while one thread is stopped");
+        let other = other?;
         let points = self.track.points[other].fetch_add(1, Ordering::Relaxed) + 1;
         self.track.most.fetch_max(points, Ordering::Relaxed);
-        let (name, _) = OPERATIONS[self.track.doing[other].load(Ordering::Relaxed)];
-        assert!(points <= BOUND, "\"{name}\" does not get on");
-        OTHERS[other]
+        (points <= BOUND).then_some(OTHERS[other])
     }
 }
 
@@ -237,6 +241,8 @@ fn check(which: impl Fn(&Operation) -> bool) {
             loop {
                 let told = Told { operation: stopped.0, situation, points };
                 let track = run(stopped, situation, points);
+                let doing = track.doing.each_ref().map(|place| OPERATIONS[place.load(Ordering::Relaxed)].0);
+                assert!(!track.stuck.load(Ordering::Relaxed), "one of {doing:?} does not get on");
                 drop(told);
                 most = most.max(track.most.load(Ordering::Relaxed));
                 if track.ended.load(Ordering::Relaxed) {

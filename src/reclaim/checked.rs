@@ -16,7 +16,7 @@ use std::any::type_name;
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::marker::PhantomData;
-use std::mem;
+use std::mem::{self, ManuallyDrop};
 use std::ptr::NonNull;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
@@ -68,7 +68,9 @@ struct Registry {
 thread_local! {
     /// Shared by the threads of one model, which all run on one OS thread. Never borrowed across an operation of the model's,
     /// which may switch threads.
-    static REGISTRY: RefCell<Registry> = RefCell::default();
+    ///
+    /// What an execution that failed leaves here is never dropped: it would call the model, which has ended.
+    static REGISTRY: RefCell<ManuallyDrop<Registry>> = RefCell::default();
 }
 
 impl Registry {
@@ -93,9 +95,9 @@ impl Registry {
 pub fn model(body: impl FnOnce()) {
     model_begin();
     let handover = Some(Rc::new(AtomicUsize::new(0)));
-    mem::forget(REGISTRY.replace(Registry { running: true, handover, ..Registry::default() }));
+    REGISTRY.set(ManuallyDrop::new(Registry { running: true, handover, ..Registry::default() }));
     body();
-    let registry = REGISTRY.take();
+    let registry = ManuallyDrop::into_inner(REGISTRY.take());
     assert!(registry.guards.is_empty(), "a guard outlives its model");
     assert!(registry.garbage.is_empty(), "garbage outlives every guard");
     for allocation in registry.memory.values() {
