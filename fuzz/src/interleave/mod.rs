@@ -46,14 +46,24 @@ thread_local! {
 ///
 /// If a promise was not kept, having told the program.
 pub fn interleave(bytes: &[u8]) {
-    let program = Program::arbitrary_take_rest(Unstructured::new(bytes)).expect("any bytes are a program");
-    let schedule = ByteSchedule::new(program.schedule.clone());
-    let program = Arc::new(program);
+    let program = decode(bytes);
     let _told = Told(Arc::clone(&program));
-    execution::run(schedule, move || HISTORY.set(run(&program)));
-    if let Some(fault) = judge::judge(&HISTORY.take()) {
+    if let Some(fault) = judge::judge(&history(&program)) {
         panic!("{fault}");
     }
+}
+
+fn decode(bytes: &[u8]) -> Arc<Program> {
+    let program = Program::arbitrary_take_rest(Unstructured::new(bytes));
+    Arc::new(program.expect("any bytes are a program"))
+}
+
+/// What happens in one execution of `program`.
+fn history(program: &Arc<Program>) -> History {
+    let schedule = ByteSchedule::new(program.schedule.clone());
+    let program = Arc::clone(program);
+    execution::run(schedule, move || HISTORY.set(run(&program)));
+    HISTORY.take()
 }
 
 /// Says what the program was, if it made the target panic.
@@ -87,4 +97,31 @@ fn run(program: &Program) -> History {
     });
     first.history.extend(histories);
     first.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::corpus;
+
+    #[test]
+    fn the_same_bytes_do_the_same() {
+        corpus::replay("interleave", |bytes| {
+            let program = decode(bytes);
+            let [once, again] = [(); 2].map(|()| format!("{:?}", history(&program)));
+            assert_eq!(once, again, "one execution is like another");
+        });
+    }
+
+    #[test]
+    fn bytes_decide_the_order() {
+        let program = decode(&[]);
+        let with = |schedule: &[u8]| {
+            let mut program = Program::clone(&program);
+            program.schedule = schedule.to_vec();
+            format!("{:?}", history(&Arc::new(program)).records)
+        };
+        // One thread to its end and then the other; or the other way round.
+        assert_ne!(with(&[0xfc, 0xfc, 0xfd, 0xfd]), with(&[0xfd, 0xfd, 0xfc, 0xfc]), "another order");
+    }
 }
