@@ -142,8 +142,7 @@ impl StopAt {
             return Some(STOPPED);
         }
         self.turn = 1 - self.turn;
-        let other = [self.turn, 1 - self.turn].into_iter().find(|other| can(OTHERS[*other]));
-        let other = other?;
+        let other = [self.turn, 1 - self.turn].into_iter().find(|other| can(OTHERS[*other]))?;
         let points = self.track.points[other].fetch_add(1, Ordering::Relaxed) + 1;
         self.track.most.fetch_max(points, Ordering::Relaxed);
         (points <= BOUND).then_some(OTHERS[other])
@@ -232,9 +231,10 @@ fn adds_up(manager: &Manager) {
     assert_eq!((info.connections, info.closing), (conns.len(), closing), "counts do not drift");
 }
 
-/// Stops each operation of `which` at each of its points.
-fn check(which: impl Fn(&Operation) -> bool) {
-    let mut most = 0;
+/// Stops each operation of `which` at each of its points, of which there are `least`: fewer would mean that they are not where they
+/// ought to be.
+fn check(which: impl Fn(&Operation) -> bool, least: usize) {
+    let (mut most, mut all) = (0, 0);
     for stopped in OPERATIONS.iter().filter(|operation| which(operation)) {
         for situation in SITUATIONS {
             let mut points = 0;
@@ -251,10 +251,11 @@ fn check(which: impl Fn(&Operation) -> bool) {
                 points += 1;
             }
             println!("\"{}\", {situation:?}: stopped at each of {points} points", stopped.0);
-            assert!(points > 3, "every operation has points to be stopped at");
+            all += points;
         }
     }
-    println!("no other operation took more than {most} points");
+    println!("stopped at {all} points; no other operation took more than {most}");
+    assert!(all >= least, "{all} points, of at least {least}");
 }
 
 /// Says what was stopped where, if that makes the test panic.
@@ -275,10 +276,10 @@ impl Drop for Told {
 
 #[test]
 fn nobody_waits_for_a_stopped_operation() {
-    check(|operation| !is_trim(operation));
+    check(|operation| !is_trim(operation), 2_500);
 }
 
 #[test]
 fn only_trims_wait_for_a_stopped_trim() {
-    check(is_trim);
+    check(is_trim, 1_000);
 }

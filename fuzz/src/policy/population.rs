@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use arbitrary::{Result, Unstructured};
 use connmgr::{CloseReason, Connection, Direction};
@@ -74,7 +75,7 @@ pub struct Member {
     pub value: i64,
     pub protected: bool,
     /// Whether it came at 2 s, and not at 1 s.
-    pub late: bool,
+    late: bool,
     /// Its connections.
     pub lines: Vec<Line>,
     /// Those it ever had.
@@ -106,17 +107,17 @@ impl Member {
         }
     }
 
-    /// When it came, in seconds.
-    pub fn came(&self) -> u64 {
-        if self.late { 2 } else { 1 }
+    /// When it came.
+    pub fn came(&self) -> Duration {
+        Duration::from_secs(if self.late { 2 } else { 1 })
     }
 
-    pub fn standing(&self, in_grace: impl Fn(u64) -> bool) -> Standing {
+    pub fn standing(&self, in_grace: bool) -> Standing {
         Standing {
             peer: self.peer,
             value: self.value,
             protected: self.protected,
-            in_grace: in_grace(self.came()),
+            in_grace,
             open: self.lines.iter().map(|line| (line.0.direction, line.0.streams)).collect(),
         }
     }
