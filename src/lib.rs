@@ -133,6 +133,8 @@ pub use manager::{
 pub use names::{AsTag, Tag};
 pub use null::NullConnManager;
 pub use policy::{ByValue, Candidate, Census, Rank, Target, TrimPolicy};
+#[cfg(connmgr_shuttle)]
+pub use reclaim::model;
 pub use report::{
     ClosedPeer, Exemption, Explanation, PlannedPeer, SpareReason, SparedPeer, Standing, TrimOutcome,
     TrimPlan, TrimReport, TrimTrigger,

@@ -8,15 +8,15 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ahash::RandomState;
 use arc_swap::ArcSwap;
 
 use crate::peer::PLAIN_IDS;
-use crate::sync::{AtomicUsize, Ordering};
 use crate::versioned::TagId;
 
-/// Which manager a [`Tag`] belongs to.
+/// Which manager a [`Tag`] belongs to. (The standard library's atomic in models, too: those have no statics in common.)
 static MANAGERS: AtomicUsize = AtomicUsize::new(0);
 
 /// A tag's name, resolved by [`BasicConnManager::tag`](crate::BasicConnManager::tag): calls that take it skip the

@@ -20,7 +20,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("snapshot", &["sync", "reclaim", "index", "peer", "versioned"]),
     ("policy", &[]),
     ("decay", &["peer", "versioned"]),
-    ("names", &["peer", "sync", "versioned"]),
+    ("names", &["peer", "versioned"]),
     ("connection", &["peer"]),
     ("report", &["connection", "policy"]),
     ("decayer", &["decay"]),
@@ -199,9 +199,25 @@ fn models_compile_the_shipped_files_and_nothing_of_their_own() {
 }
 
 #[test]
+fn fuzzed_interleavings_are_of_the_shipped_crate() {
+    let manifest = fs::read_to_string(root().join("fuzz/shuttle/Cargo.toml")).expect("readable");
+    assert!(manifest.contains("path = \"../../src/lib.rs\""), "the crate under shuttle is the shipped file");
+    let mut files = Vec::new();
+    for dir in ["fuzz/src", "fuzz/tests", "fuzz/fuzz_targets"] {
+        rust_files(&root().join(dir), &mut files);
+    }
+    for file in files {
+        let code = code_of(&file);
+        for own in ["unsafe", "AtomicPtr", "fn compare_exchange", "shuttle::sync"] {
+            assert!(!code.contains(own), "{} defines a protocol of its own: {own}", file.display());
+        }
+    }
+}
+
+#[test]
 fn files_are_small_enough_to_read() {
     let mut files = Vec::new();
-    for dir in ["src", "loom-tests/src", "tests", "benches", "examples"] {
+    for dir in ["src", "loom-tests/src", "fuzz/src", "fuzz/tests", "tests", "benches", "examples"] {
         rust_files(&root().join(dir), &mut files);
     }
     for file in files {

@@ -18,19 +18,26 @@ mod checker;
 mod cuts;
 #[path = "linearizability/history.rs"]
 mod history;
+#[path = "linearizability/judge.rs"]
+mod judge;
 #[path = "linearizability/minimise.rs"]
 mod minimise;
 #[path = "linearizability/model.rs"]
 mod model;
+#[path = "linearizability/pauses.rs"]
+mod pauses;
 #[path = "linearizability/programs.rs"]
 mod programs;
+#[path = "linearizability/recorder.rs"]
+mod recorder;
 #[path = "linearizability/world.rs"]
 mod world;
 
 use std::env;
-use std::fmt::{Display, Write};
 
-use history::History;
+// Which build of the crate the histories are of: the fuzz target that compiles these files, too, has another.
+use connmgr as subject;
+use judge::judge;
 use programs::{Kind, Mix};
 
 /// The seeds of every run.
@@ -38,28 +45,6 @@ const SEEDS: [u64; 3] = [0x6c69_6e65_6172, 1, 0xdead_beef];
 
 /// How many histories of each seed a test runs, unless it is told.
 const HISTORIES: u64 = 300;
-
-/// What is wrong with a history, if anything.
-fn judge(history: &History) -> Option<String> {
-    let told = |what: &str, lines: &mut dyn Iterator<Item = &dyn Display>| {
-        lines.fold(format!("{what}\n"), |mut text, line| {
-            writeln!(text, "  {line}").expect("a string takes whatever is written to it");
-            text
-        })
-    };
-    if let Some(fault) = history.faults.first() {
-        return Some(fault.clone());
-    }
-    if let Some(torn) = cuts::torn(history) {
-        return Some(told(&torn.what, &mut torn.lines.iter().map(|line| line as &dyn Display)));
-    }
-    let peers = history.records.iter().map(|record| record.peer + 1).max().unwrap_or(0);
-    (0..peers).find_map(|peer| {
-        let witness = minimise::failing(&history.records, peer)?;
-        let what = format!("no order explains these operations on peer {peer}, which had {}:", witness.first);
-        Some(told(&what, &mut witness.records.iter().map(|record| record as &dyn Display)))
-    })
-}
 
 fn from_env(name: &str) -> Option<u64> {
     let value = env::var(name).ok()?;

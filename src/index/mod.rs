@@ -35,19 +35,19 @@
 
 mod node;
 mod table;
-#[cfg(all(test, not(connmgr_loom)))]
+#[cfg(all(test, not(any(connmgr_loom, connmgr_shuttle))))]
 mod tests;
 
 use std::sync::{Arc, Weak};
 
 use crate::reclaim::{self, Guard};
-use crate::sync::{AtomicPtr, AtomicUsize, Ordering, Padded, mutant, ordering};
+use crate::sync::{AtomicPtr, AtomicUsize, MODEL, Ordering, Padded, mutant, ordering};
 
 pub(crate) use node::{Held, Node};
 use table::{CHUNK, End, Table};
 
 /// The least number of slots of a table.
-pub(crate) const MIN_CAPACITY: usize = if cfg!(connmgr_loom) { 2 } else { 64 };
+pub(crate) const MIN_CAPACITY: usize = if MODEL { 2 } else { 64 };
 
 /// The index. Cheap to clone: a clone is the same index.
 #[derive(Debug)]
@@ -222,7 +222,7 @@ impl<T: Send + Sync + 'static> Shared<T> {
         // A quarter full to begin with: room to double before the next growth, and for the dead on their way out.
         let live = self.linked.0.load(Ordering::Relaxed);
         // (In models as small as can be, so that it is left in its turn while the first migration is under way.)
-        let slots = if cfg!(connmgr_loom) { live + 1 } else { live * 4 };
+        let slots = if MODEL { live + 1 } else { live * 4 };
         table.link_next(slots.next_power_of_two().max(MIN_CAPACITY), guard)
     }
 

@@ -5,7 +5,7 @@ use std::ptr;
 use super::node::{Node, SPARE_BITS, Spare};
 use crate::reclaim::{self, Guard};
 use crate::sync::{
-    AtomicBool, AtomicPtr, AtomicUsize, Ordering, Padded, mutant, null_pointers, ordering, prefetch,
+    AtomicBool, AtomicPtr, AtomicUsize, MODEL, Ordering, Padded, mutant, null_pointers, ordering, prefetch,
 };
 
 /// Set in a slot that is being migrated: it receives no entry any more, and its entry is to be found in the next table, too.
@@ -16,7 +16,7 @@ const REMOVED: usize = 1 << 1;
 const FINGERPRINT: usize = SPARE_BITS & !(FROZEN | REMOVED);
 
 /// Slots that are migrated in one go.
-pub(super) const CHUNK: usize = if cfg!(connmgr_loom) { 2 } else { 64 };
+pub(super) const CHUNK: usize = if MODEL { 2 } else { 64 };
 /// Slots that a walk reads ahead of the entry it yields.
 const AHEAD: usize = 12;
 
@@ -325,6 +325,7 @@ impl<T: Send + Sync + 'static> Table<T> {
             self.migrate_chunk(next, &beyond, guard);
         }
         for (chunk, done) in self.done.iter().enumerate() {
+            while mutant!("copier-waited-for") && !done.load(Ordering::Acquire) {}
             // ORDER: chunk-seen
             if !done.load(ordering!("chunk-seen", Acquire)) {
                 self.copy_chunk(chunk, next, &beyond, guard);

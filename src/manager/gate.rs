@@ -6,8 +6,19 @@
 )]
 
 use std::mem;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, ThreadId};
+use std::sync::{Arc, PoisonError};
+#[cfg(not(connmgr_shuttle))]
+use std::{
+    sync::{Condvar, Mutex, MutexGuard},
+    thread::{self, ThreadId},
+};
+
+// Whoever waited for a trim otherwise would stop every thread of the model.
+#[cfg(connmgr_shuttle)]
+use shuttle::{
+    sync::{Condvar, Mutex, MutexGuard},
+    thread::{self, ThreadId},
+};
 
 use crate::report::TrimReport;
 

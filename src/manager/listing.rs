@@ -147,8 +147,7 @@ where
     }
 
     /// When it was first seen: see [`TagInfo::first_seen`](crate::TagInfo::first_seen). Of a peer that is only protected,
-    /// when it was protected or lost its last connection; of one that has
-    /// left and whose tags are kept, when it left.
+    /// when it was protected, or what it was while it was more than that; of one that has left and whose tags are kept, when it left.
     #[must_use]
     pub fn first_seen(&self) -> SystemTime {
         self.snapshot.manager.inner.time.time_of_day(self.at.links.first_seen())

@@ -16,15 +16,14 @@ use std::any::type_name;
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::marker::PhantomData;
-use std::mem;
+use std::mem::{self, ManuallyDrop};
 use std::ptr::NonNull;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
-use loom::cell::UnsafeCell;
-use loom::thread::{self, ThreadId};
-
-use crate::sync::{AtomicUsize, fence, model_begin, model_end, schedule_point};
+use crate::sync::{
+    AtomicUsize, Birth, ThreadId, current_thread, fence, model_begin, model_end, schedule_point,
+};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Life {
@@ -35,8 +34,7 @@ enum Life {
 
 struct Allocation {
     life: Life,
-    /// Written at birth and read at every use: loom fails a use that does not come after the birth.
-    birth: Rc<UnsafeCell<()>>,
+    birth: Rc<Birth>,
     what: &'static str,
     /// Drops the value, when it dies; nothing, of a value in memory that is part of another allocation.
     bury: Option<Box<dyn FnOnce()>>,
@@ -68,9 +66,11 @@ struct Registry {
 }
 
 thread_local! {
-    /// Shared by the threads of one model: loom runs them all on one OS thread. Never borrowed across a loom
-    /// operation, which may switch threads.
-    static REGISTRY: RefCell<Registry> = RefCell::default();
+    /// Shared by the threads of one model, which all run on one OS thread. Never borrowed across an operation of the model's,
+    /// which may switch threads.
+    ///
+    /// What an execution that failed leaves here is never dropped: it would call the model, which has ended.
+    static REGISTRY: RefCell<ManuallyDrop<Registry>> = RefCell::default();
 }
 
 impl Registry {
@@ -92,12 +92,12 @@ impl Registry {
 }
 
 /// Runs one execution of a model: `body`, then the checks that nothing leaked and no guard is left.
-pub(crate) fn model(body: impl FnOnce()) {
+pub fn model(body: impl FnOnce()) {
     model_begin();
     let handover = Some(Rc::new(AtomicUsize::new(0)));
-    mem::forget(REGISTRY.replace(Registry { running: true, handover, ..Registry::default() }));
+    REGISTRY.set(ManuallyDrop::new(Registry { running: true, handover, ..Registry::default() }));
     body();
-    let registry = REGISTRY.take();
+    let registry = ManuallyDrop::into_inner(REGISTRY.take());
     assert!(registry.guards.is_empty(), "a guard outlives its model");
     assert!(registry.garbage.is_empty(), "garbage outlives every guard");
     for allocation in registry.memory.values() {
@@ -120,7 +120,7 @@ pub(crate) struct Guard {
 pub(crate) fn settle() {}
 
 pub(crate) fn pin() -> Guard {
-    let thread = thread::current().id();
+    let thread = current_thread();
     let (id, outermost) = REGISTRY.with_borrow_mut(|registry| {
         assert!(registry.running, "pinned outside a model");
         registry.next_guard += 1;
@@ -144,7 +144,7 @@ impl Drop for Guard {
             return;
         }
         schedule_point();
-        let thread = thread::current().id();
+        let thread = current_thread();
         let ripe = REGISTRY.with_borrow_mut(|registry| {
             registry.guards.remove(&self.id);
             *registry.depths.get_mut(&thread).expect("dropped by the thread that pinned") -= 1;
@@ -215,8 +215,7 @@ pub(crate) fn alloc<T: 'static>(value: T) -> NonNull<T> {
     // SAFETY: run once, when the execution has ended; the value was dropped, or has leaked and failed the model.
     let release: Box<dyn FnOnce()> =
         Box::new(move || unsafe { dealloc(pointer.as_ptr().cast(), Layout::new::<T>()) });
-    let birth = Rc::new(UnsafeCell::new(()));
-    birth.with_mut(|_| ());
+    let birth = Rc::new(Birth::now());
     REGISTRY.with_borrow_mut(|registry| {
         let what = type_name::<T>();
         let allocation =
@@ -244,8 +243,7 @@ pub(crate) unsafe fn deref<T>(pointer: *const T, _guard: &Guard) -> &T {
 
 /// Registers a value that has been put into memory which is part of another allocation.
 pub(crate) fn occupy<T>(pointer: *const T) {
-    let birth = Rc::new(UnsafeCell::new(()));
-    birth.with_mut(|_| ());
+    let birth = Rc::new(Birth::now());
     REGISTRY.with_borrow_mut(|registry| {
         let what = type_name::<T>();
         let allocation = Allocation { life: Life::Live, birth, what, bury: None, release: None };
@@ -273,5 +271,5 @@ pub(crate) fn check<T>(pointer: *const T) {
         assert_ne!(allocation.life, Life::Dead, "used after free: {}", allocation.what);
         Rc::clone(&allocation.birth)
     });
-    birth.with(|_| ());
+    birth.precedes_this();
 }

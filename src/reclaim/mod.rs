@@ -11,17 +11,17 @@
 //! Progress: pinning and unpinning are lock-free; so is retiring, the allocator aside. A stalled guard delays frees,
 //! never operations.
 
-#[cfg(connmgr_loom)]
+#[cfg(any(connmgr_loom, connmgr_shuttle))]
 mod checked;
-#[cfg(not(connmgr_loom))]
+#[cfg(not(any(connmgr_loom, connmgr_shuttle)))]
 mod epoch;
 
-#[cfg(connmgr_loom)]
+#[cfg(any(connmgr_loom, connmgr_shuttle))]
 use checked as backend;
-#[cfg(not(connmgr_loom))]
+#[cfg(not(any(connmgr_loom, connmgr_shuttle)))]
 use epoch as backend;
 
 pub(crate) use backend::{Guard, alloc, check, deref, free, occupy, pin, settle, vacate};
 
-#[cfg(connmgr_loom)]
-pub(crate) use checked::model;
+#[cfg(any(connmgr_loom, connmgr_shuttle))]
+pub use checked::model;

@@ -1,20 +1,23 @@
 //! The one door to atomics and fences.
 //!
-//! Two back ends stand behind it: [`native`](self) is `std::sync::atomic`, and the model back end, chosen by the
-//! private `connmgr_loom` cfg, is loom's. Everything above this module is the same source under both, so what is
-//! model-checked is what is shipped.
+//! Three back ends stand behind it: [`native`](self) is `std::sync::atomic`; of the models', loom's is chosen by the
+//! private `connmgr_loom` cfg and shuttle's by `connmgr_shuttle`. Everything above this module is the same source under all,
+//! so what is model-checked is what is shipped.
 //!
-//! Loom does not schedule at fences, so the model back end adds an explicit scheduling point to each; without
+//! Loom explores every interleaving of a small model, weak orderings included. Shuttle runs one interleaving of a program of any
+//! size, as a scheduler of ours decides, and takes every ordering for SeqCst: faults of orderings are loom's to find.
+//!
+//! Neither schedules at fences, so the models' back end adds an explicit scheduling point to each; without
 //! them two real faults of an early prototype were missed at every bound.
 
-#[cfg(connmgr_loom)]
+#[cfg(any(connmgr_loom, connmgr_shuttle))]
 mod model;
-#[cfg(not(connmgr_loom))]
+#[cfg(not(any(connmgr_loom, connmgr_shuttle)))]
 mod native;
 
-#[cfg(connmgr_loom)]
+#[cfg(any(connmgr_loom, connmgr_shuttle))]
 use model as backend;
-#[cfg(not(connmgr_loom))]
+#[cfg(not(any(connmgr_loom, connmgr_shuttle)))]
 use native as backend;
 
 pub(crate) use backend::{
@@ -22,8 +25,11 @@ pub(crate) use backend::{
 };
 pub(crate) use std::sync::atomic::Ordering;
 
-#[cfg(connmgr_loom)]
-pub(crate) use model::{model_begin, model_end, schedule_point};
+#[cfg(any(connmgr_loom, connmgr_shuttle))]
+pub(crate) use model::{Birth, ThreadId, current_thread, model_begin, model_end, schedule_point};
+
+/// Whether this is a model, in which structures are as small as can be, so that they grow within few operations.
+pub(crate) const MODEL: bool = cfg!(any(connmgr_loom, connmgr_shuttle));
 
 /// Keeps a hot word on cache lines of its own.
 ///

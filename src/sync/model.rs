@@ -1,13 +1,55 @@
-//! The back end of the models: loom's atomics, with scheduling points where loom has none of its own.
+//! The back end of the models: loom's or shuttle's atomics, with scheduling points where they have none of their own.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
-pub(crate) use loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize};
+#[cfg(connmgr_loom)]
+use loom as engine;
+#[cfg(connmgr_shuttle)]
+use shuttle as engine;
+
+pub(crate) use engine::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize};
+pub(crate) use engine::thread::ThreadId;
+
+pub(crate) fn current_thread() -> ThreadId {
+    engine::thread::current().id()
+}
+
+/// When something came to be: loom fails a use that does not come after it in the happens-before order.
+#[cfg(connmgr_loom)]
+#[derive(Debug)]
+pub(crate) struct Birth(loom::cell::UnsafeCell<()>);
+
+#[cfg(connmgr_loom)]
+impl Birth {
+    pub(crate) fn now() -> Self {
+        let cell = loom::cell::UnsafeCell::new(());
+        cell.with_mut(|_| ());
+        Self(cell)
+    }
+
+    pub(crate) fn precedes_this(&self) {
+        self.0.with(|_| ());
+    }
+}
+
+/// The same in shuttle, where whatever came earlier happened before.
+#[cfg(connmgr_shuttle)]
+#[derive(Debug)]
+pub(crate) struct Birth;
+
+#[cfg(connmgr_shuttle)]
+impl Birth {
+    pub(crate) fn now() -> Self {
+        Self
+    }
+
+    pub(crate) fn precedes_this(&self) {}
+}
 
 thread_local! {
-    /// Loom runs all threads of a model on one OS thread, so this is shared by them and by no other model.
+    /// All threads of a model run on one OS thread, so this is shared by them and by no other model.
     static POINT: RefCell<Option<Rc<AtomicUsize>>> = const { RefCell::new(None) };
 }
 
@@ -22,7 +64,7 @@ pub(crate) fn model_end() {
     drop(POINT.take());
 }
 
-/// Lets loom switch threads here: a relaxed read-modify-write of a word that all threads share orders nothing.
+/// Lets the model switch threads here: a relaxed read-modify-write of a word that all threads share orders nothing.
 pub(crate) fn schedule_point() {
     let point = POINT.with_borrow(Clone::clone).expect("a model runs inside model_begin and model_end");
     point.fetch_add(1, Ordering::Relaxed);
@@ -30,7 +72,7 @@ pub(crate) fn schedule_point() {
 
 pub(crate) fn fence(order: Ordering) {
     schedule_point();
-    loom::sync::atomic::fence(order);
+    engine::sync::atomic::fence(order);
 }
 
 /// See the native back end. A model always takes the real fence, as the weakest machine must.

@@ -257,6 +257,9 @@ impl<L: Send + Sync + 'static> Versioned<L> {
                 continue;
             };
             let from = cell.load();
+            if from & FROZEN != 0 && mutant!("freezer-waited-for") {
+                continue;
+            }
             let early = if mutant!("epoch-before-closure") { epoch.stamp() } else { 0 };
             let to = upsert.apply(decode(from));
             let now = if mutant!("epoch-before-closure") { early } else { epoch.stamp() };

@@ -103,7 +103,7 @@ pub(crate) struct State<L> {
 }
 
 // The first line of a state holds its header and its first two tags' values.
-#[cfg(all(target_pointer_width = "64", not(connmgr_loom)))]
+#[cfg(all(target_pointer_width = "64", not(any(connmgr_loom, connmgr_shuttle))))]
 const _: () = assert!(size_of::<State<()>>() == 64);
 
 // SAFETY: the pointers are shared references in effect, whose targets the reclaimer keeps alive; what they lead to is

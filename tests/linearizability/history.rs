@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::subject::Protection;
+
 /// How many tags, protections and connection ids a history is about. Few, so that threads collide.
 pub const TAGS: usize = 3;
 pub const PROTECTIONS: usize = 2;
@@ -76,7 +78,7 @@ pub enum Event {
     },
     Protect {
         name: usize,
-        found: connmgr::Protection,
+        found: Protection,
     },
     Unprotect {
         name: usize,
@@ -179,6 +181,17 @@ pub struct History {
     pub cuts: Vec<CutRecord>,
     /// What was wrong at a glance.
     pub faults: Vec<String>,
+}
+
+impl History {
+    /// Adds what other threads did.
+    pub fn extend(&mut self, others: impl IntoIterator<Item = Self>) {
+        for mut other in others {
+            self.records.append(&mut other.records);
+            self.cuts.append(&mut other.cuts);
+            self.faults.append(&mut other.faults);
+        }
+    }
 }
 
 impl fmt::Display for Shape {

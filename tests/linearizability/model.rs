@@ -2,9 +2,8 @@
 
 use std::fmt;
 
-use connmgr::Protection;
-
 use super::history::{CONNS, Event, Held, Shape, TAGS, protection_names, tag_name, write_conns};
+use super::subject::Protection;
 
 /// All that is known of one peer. The default is a peer that is unknown.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]

@@ -3,81 +3,18 @@
 //! All of them are called in the middle of operations, some between a load and the swap that depends on it. Pausing there makes
 //! threads meet far more often than they would by chance, and more so with more threads than cores.
 
-use std::cell::{Cell, RefCell};
 use std::hash::{Hash, Hasher};
-use std::hint;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, SystemTime};
 
-use connmgr::{
-    BasicConnManager, ByValue, Candidate, Census, Clock, CloseReason, Connection, Direction, Rank, TrimPolicy,
+use super::history::Stamps;
+use super::pauses::{dawdle, note_closed, pause};
+use super::subject::{
+    BasicConnManager, Builder, ByValue, Candidate, Census, Clock, CloseReason, Connection, Direction, Rank,
+    TrimPolicy,
 };
 
-use super::history::Stamps;
-
 pub type Manager = BasicConnManager<Id, Link>;
-
-/// Small, fast, and the same everywhere: splitmix64.
-#[derive(Clone, Debug)]
-pub struct Dice(u64);
-
-impl Dice {
-    /// The dice of one thread of one history.
-    pub fn new(seed: u64, number: u64, thread: u64) -> Self {
-        let mut dice = Self(seed ^ number.rotate_left(20) ^ thread.rotate_left(50));
-        dice.roll(1);
-        dice
-    }
-
-    /// A number below `sides`.
-    pub fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = self.0;
-        bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (bits ^ bits >> 31) % sides
-    }
-
-    pub fn below(&mut self, sides: usize) -> usize {
-        self.roll(sides as u64) as usize
-    }
-}
-
-thread_local! {
-    /// What decides on this thread's pauses.
-    static DICE: Cell<u64> = const { Cell::new(0) };
-    /// The connections that this thread closed: peer, serial and when.
-    static CLOSED: RefCell<Vec<(usize, u16, u64)>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Lets another thread go first, or catch up, or neither.
-pub fn pause() {
-    let mut dice = Dice(DICE.get());
-    match dice.roll(12) {
-        0 => thread::yield_now(),
-        1 | 2 => (0..dice.roll(200)).for_each(|_| hint::spin_loop()),
-        _ => {}
-    }
-    DICE.set(dice.0);
-}
-
-/// Lets others go first for as long as several of their operations take.
-pub fn dawdle() {
-    let mut dice = Dice(DICE.get());
-    (0..dice.roll(4)).for_each(|_| thread::yield_now());
-    DICE.set(dice.0);
-}
-
-/// Has the pauses of this thread follow from the seed.
-pub fn set_dice(dice: &mut Dice) {
-    DICE.set(dice.roll(u64::MAX));
-}
-
-/// What this thread has closed since it was asked last.
-pub fn take_closed() -> Vec<(usize, u16, u64)> {
-    CLOSED.take()
-}
 
 /// A peer id.
 #[derive(Debug)]
@@ -135,7 +72,7 @@ impl Connection for Link {
     }
 
     fn close(&self, _: CloseReason) {
-        CLOSED.with_borrow_mut(|closed| closed.push((self.peer, self.serial, self.stamps.next())));
+        note_closed(self.peer, self.serial, self.stamps.next());
     }
 }
 
@@ -167,8 +104,8 @@ impl TrimPolicy for Hesitant {
     }
 }
 
-/// A manager whose trims leave one connection, and remove temporary records at once.
-pub fn manager() -> Manager {
+/// For a manager whose trims leave one connection, and remove temporary records at once.
+pub fn builder() -> Builder<Id, Link> {
     BasicConnManager::builder()
         .low_water(1)
         .high_water(2)
@@ -176,6 +113,4 @@ pub fn manager() -> Manager {
         .clock(Still)
         .policy(Hesitant)
         .background(false)
-        .build()
-        .expect("a valid configuration")
 }

@@ -1,0 +1,10 @@
+//! Programs of one thread: see [`connmgr_fuzz::ops`]. Built by `cargo fuzz`, it fuzzes; else it replays files.
+#![cfg_attr(fuzzing, no_main)]
+
+#[cfg(fuzzing)]
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| connmgr_fuzz::ops(bytes));
+
+#[cfg(not(fuzzing))]
+fn main() {
+    connmgr_fuzz::corpus::replay_args(connmgr_fuzz::ops);
+}
