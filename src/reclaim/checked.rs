@@ -5,8 +5,9 @@
 //! a use after free. What died stays allocated (quarantined) until its execution ends: no address is used
 //! twice, and a late reader finds a dead entry in the registry and not somebody else's memory.
 //!
-//! Every use is also checked to come after the birth of what is used, in the happens-before order: a pointer that is
-//! published without a release, or followed without an acquire, fails the model even if the values happen to be there.
+//! Every use is also checked to come after the birth of what is used, and before its death, in the happens-before order: a pointer
+//! that is published without a release, or followed without an acquire, fails the model even if the values happen to be there,
+//! and so does memory that is used anew by a thread that has not synchronised with whoever used it last.
 //!
 //! The orders are those of the real collector: a SeqCst fence after a thread's outermost guard has registered (none in a nested
 //! one), and one before a retirement looks at which guards are alive. Each is also a scheduling point.
@@ -16,7 +17,7 @@ use std::any::type_name;
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::marker::PhantomData;
-use std::mem;
+use std::mem::{self, ManuallyDrop};
 use std::ptr::NonNull;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
@@ -35,8 +36,8 @@ enum Life {
 
 struct Allocation {
     life: Life,
-    /// Written at birth and read at every use: loom fails a use that does not come after the birth.
-    birth: Rc<UnsafeCell<()>>,
+    /// Written at birth and at death, and read at every use: loom fails a use that is not ordered between the two.
+    life_span: Rc<UnsafeCell<()>>,
     what: &'static str,
     /// Drops the value, when it dies; nothing, of a value in memory that is part of another allocation.
     bury: Option<Box<dyn FnOnce()>>,
@@ -62,15 +63,15 @@ struct Registry {
     /// Guards by thread: a nested one has no fence.
     depths: HashMap<ThreadId, usize>,
     garbage: Vec<Garbage>,
-    /// Whoever retires comes before whoever runs the job, as in the real collector.
+    /// See [`hand_over`].
     handover: Option<Rc<AtomicUsize>>,
     memory: HashMap<usize, Allocation>,
 }
 
 thread_local! {
     /// Shared by the threads of one model: loom runs them all on one OS thread. Never borrowed across a loom
-    /// operation, which may switch threads.
-    static REGISTRY: RefCell<Registry> = RefCell::default();
+    /// operation, which may switch threads. What an execution that has failed leaves behind is not dropped: that would panic again.
+    static REGISTRY: RefCell<ManuallyDrop<Registry>> = RefCell::default();
 }
 
 impl Registry {
@@ -83,11 +84,19 @@ impl Registry {
     }
 
     /// Marks what lives at `address` dead and returns how to drop it, which may use the registry again.
-    fn kill(&mut self, address: usize, expected: Life) -> Box<dyn FnOnce()> {
+    fn kill(&mut self, address: usize, expected: Life) -> impl FnOnce() + use<> {
         let allocation = self.memory.get_mut(&address).expect("only what `alloc` made is freed");
         assert_eq!(allocation.life, expected, "freed twice: {}", allocation.what);
         allocation.life = Life::Dead;
-        allocation.bury.take().expect("what dies for the first time is still to be dropped")
+        let bury = allocation.bury.take().expect("what dies for the first time is still to be dropped");
+        let life_span = Rc::clone(&allocation.life_span);
+        move || {
+            // In an execution that has failed already, a second panic would hide the first.
+            if !std::thread::panicking() {
+                life_span.with_mut(|_| ());
+            }
+            bury();
+        }
     }
 }
 
@@ -95,9 +104,9 @@ impl Registry {
 pub(crate) fn model(body: impl FnOnce()) {
     model_begin();
     let handover = Some(Rc::new(AtomicUsize::new(0)));
-    mem::forget(REGISTRY.replace(Registry { running: true, handover, ..Registry::default() }));
+    REGISTRY.set(ManuallyDrop::new(Registry { running: true, handover, ..Registry::default() }));
     body();
-    let registry = REGISTRY.take();
+    let registry = ManuallyDrop::into_inner(REGISTRY.take());
     assert!(registry.guards.is_empty(), "a guard outlives its model");
     assert!(registry.garbage.is_empty(), "garbage outlives every guard");
     for allocation in registry.memory.values() {
@@ -143,7 +152,7 @@ impl Drop for Guard {
         if std::thread::panicking() {
             return;
         }
-        schedule_point();
+        hand_over(Ordering::Release);
         let thread = thread::current().id();
         let ripe = REGISTRY.with_borrow_mut(|registry| {
             registry.guards.remove(&self.id);
@@ -157,7 +166,8 @@ impl Drop for Guard {
     }
 }
 
-/// Synchronises with every other call, in the order in which they come.
+/// Whoever unpins, and whoever retires, comes before whoever frees, as in the real collector: that releases when a guard goes, and
+/// acquires when it finds all guards gone.
 fn hand_over(order: Ordering) {
     let handover = REGISTRY.with_borrow(|registry| registry.handover.clone()).expect("inside a model");
     handover.fetch_add(1, order);
@@ -215,12 +225,12 @@ pub(crate) fn alloc<T: 'static>(value: T) -> NonNull<T> {
     // SAFETY: run once, when the execution has ended; the value was dropped, or has leaked and failed the model.
     let release: Box<dyn FnOnce()> =
         Box::new(move || unsafe { dealloc(pointer.as_ptr().cast(), Layout::new::<T>()) });
-    let birth = Rc::new(UnsafeCell::new(()));
-    birth.with_mut(|_| ());
+    let life_span = Rc::new(UnsafeCell::new(()));
+    life_span.with_mut(|_| ());
     REGISTRY.with_borrow_mut(|registry| {
         let what = type_name::<T>();
         let allocation =
-            Allocation { life: Life::Live, birth, what, bury: Some(bury), release: Some(release) };
+            Allocation { life: Life::Live, life_span, what, bury: Some(bury), release: Some(release) };
         let before = registry.memory.insert(pointer.as_ptr().addr(), allocation);
         assert!(before.is_none(), "quarantined memory is not handed out again");
     });
@@ -244,23 +254,30 @@ pub(crate) unsafe fn deref<T>(pointer: *const T, _guard: &Guard) -> &T {
 
 /// Registers a value that has been put into memory which is part of another allocation.
 pub(crate) fn occupy<T>(pointer: *const T) {
-    let birth = Rc::new(UnsafeCell::new(()));
-    birth.with_mut(|_| ());
+    let what = type_name::<T>();
+    let before = REGISTRY.with_borrow(|registry| {
+        let before = registry.memory.get(&pointer.addr())?;
+        assert_eq!(before.life, Life::Dead, "occupied twice: {what}");
+        Some(Rc::clone(&before.life_span))
+    });
+    // The memory's last use comes before this one.
+    let life_span = before.unwrap_or_default();
+    life_span.with_mut(|_| ());
     REGISTRY.with_borrow_mut(|registry| {
-        let what = type_name::<T>();
-        let allocation = Allocation { life: Life::Live, birth, what, bury: None, release: None };
-        let before = registry.memory.insert(pointer.addr(), allocation);
-        assert!(before.is_none_or(|before| before.life == Life::Dead), "occupied twice: {what}");
+        let allocation = Allocation { life: Life::Live, life_span, what, bury: None, release: None };
+        registry.memory.insert(pointer.addr(), allocation);
     });
 }
 
 /// Marks what [`occupy`] registered dead.
 pub(crate) fn vacate<T>(pointer: *const T) {
-    REGISTRY.with_borrow_mut(|registry| {
+    let life_span = REGISTRY.with_borrow_mut(|registry| {
         let allocation = registry.memory.get_mut(&pointer.addr()).expect("only what is occupied is vacated");
         assert_eq!(allocation.life, Life::Live, "vacated twice: {}", allocation.what);
         allocation.life = Life::Dead;
+        Rc::clone(&allocation.life_span)
     });
+    life_span.with_mut(|_| ());
 }
 
 /// Asserts that `pointer` lives or is null.
@@ -268,10 +285,10 @@ pub(crate) fn check<T>(pointer: *const T) {
     if pointer.is_null() {
         return;
     }
-    let birth = REGISTRY.with_borrow(|registry| {
+    let life_span = REGISTRY.with_borrow(|registry| {
         let allocation = registry.memory.get(&pointer.addr()).expect("a pointer to registered memory");
         assert_ne!(allocation.life, Life::Dead, "used after free: {}", allocation.what);
-        Rc::clone(&allocation.birth)
+        Rc::clone(&allocation.life_span)
     });
-    birth.with(|_| ());
+    life_span.with(|_| ());
 }

@@ -1,6 +1,7 @@
 //! The back end of the models: loom's atomics, with scheduling points where loom has none of its own.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::mem::ManuallyDrop;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
@@ -8,23 +9,33 @@ pub(crate) use loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsiz
 
 thread_local! {
     /// Loom runs all threads of a model on one OS thread, so this is shared by them and by no other model.
-    static POINT: RefCell<Option<Rc<AtomicUsize>>> = const { RefCell::new(None) };
+    /// What an execution that has failed leaves behind is not dropped: that would panic again.
+    static POINT: RefCell<ManuallyDrop<Option<Rc<AtomicUsize>>>> = RefCell::default();
+    /// Whether the update fence orders nothing between threads in this execution. Shared likewise.
+    static COMPILER_FENCES: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Called first in every execution of a model.
 pub(crate) fn model_begin() {
-    // An execution that panicked leaves its atomic behind; dropping it outside that execution would panic again.
-    std::mem::forget(POINT.replace(Some(Rc::new(AtomicUsize::new(0)))));
+    POINT.set(ManuallyDrop::new(Some(Rc::new(AtomicUsize::new(0)))));
+    COMPILER_FENCES.set(false);
+}
+
+/// Takes the update fence, for the rest of this execution, for what it is on x86: a fence of the compiler, which orders nothing
+/// that the language knows of. So what a value publishes has to be ordered by the operations on it alone. (Cuts need the
+/// fence, or that machine: they are not to be modelled so.)
+pub(crate) fn compiler_fences() {
+    COMPILER_FENCES.set(true);
 }
 
 /// Called last in every execution of a model.
 pub(crate) fn model_end() {
-    drop(POINT.take());
+    drop(ManuallyDrop::into_inner(POINT.take()));
 }
 
 /// Lets loom switch threads here: a relaxed read-modify-write of a word that all threads share orders nothing.
 pub(crate) fn schedule_point() {
-    let point = POINT.with_borrow(Clone::clone).expect("a model runs inside model_begin and model_end");
+    let point = POINT.with_borrow(|point| point.as_ref().map(Rc::clone)).expect("a model runs inside model_begin and model_end");
     point.fetch_add(1, Ordering::Relaxed);
 }
 
@@ -33,9 +44,9 @@ pub(crate) fn fence(order: Ordering) {
     loom::sync::atomic::fence(order);
 }
 
-/// See the native back end. A model always takes the real fence, as the weakest machine must.
+/// See the native back end. A model takes the real fence, as the weakest machine must, unless it asks for [`compiler_fences`].
 pub(crate) fn update_fence() {
-    if cfg!(connmgr_mutant = "update-fence-dropped") {
+    if COMPILER_FENCES.get() || super::injected("update-fence-dropped") {
         return;
     }
     fence(Ordering::SeqCst);
