@@ -153,6 +153,7 @@ impl Drop for Guard {
             return;
         }
         hand_over(Ordering::Release);
+        schedule_point();
         let thread = thread::current().id();
         let ripe = REGISTRY.with_borrow_mut(|registry| {
             registry.guards.remove(&self.id);
