@@ -39,7 +39,7 @@ impl Epoch {
     /// The caller is pinned already, so that nothing the snapshot needs is freed under it.
     pub(crate) fn advance(&self) -> u64 {
         // ORDER: epoch-advance
-        let epoch = self.0.0.fetch_add(1, Ordering::Relaxed);
+        let epoch = self.0.0.fetch_add(u64::from(!mutant!("epoch-not-advanced")), Ordering::Relaxed);
         if !mutant!("snapshot-fence-dropped") {
             // ORDER: snapshot-fence
             fence(Ordering::SeqCst);

@@ -50,7 +50,7 @@ impl Background {
     pub(super) fn stop(&self) -> Result<(), CloseError> {
         let Some(running) = &self.0 else { return Ok(()) };
         // ORDER: stop-flag
-        running.stop.store(true, Ordering::Release);
+        running.stop.store(true, Ordering::Relaxed);
         running.thread.unpark();
         if thread::current().id() == running.thread.id() {
             // From one of its own callbacks: it ends when that returns.
@@ -66,7 +66,7 @@ where
     P: Eq + Hash + Clone + Send + Sync + 'static,
     C: Connection,
 {
-    let stopped = || stop.load(Ordering::Acquire);
+    let stopped = || stop.load(Ordering::Relaxed);
     while !stopped() {
         let due = inner.limits.now().saturating_add(inner.limits.silence);
         while !stopped() && inner.limits.now() < due {

@@ -59,7 +59,7 @@ where
             let state = node.state.load(guard);
             let Some(links) = state.links() else { return Claim::Gone };
             let taken = |conn: &super::Conn<C>| {
-                !conn.is_closing() && chosen.open().any(|open| Arc::ptr_eq(&open.entry, &conn.entry))
+                (!conn.is_closing() || mutant!("closing-claimed-again")) && chosen.open().any(|open| Arc::ptr_eq(&open.entry, &conn.entry))
             };
             let conns: SmallVec<[Arc<C>; 1]> =
                 links.conns.iter().filter(|conn| taken(conn)).map(|conn| Arc::clone(&conn.entry)).collect();
@@ -95,7 +95,8 @@ where
         loop {
             let state = node.state.load(guard);
             let Some(links) = state.links() else { return false };
-            if !links.is_temporary(state) || links.is_protected() || links.first_seen > seen_by {
+            let temporary = links.is_temporary(state) || mutant!("expiry-without-connection-check");
+            if !temporary || links.is_protected() || links.first_seen > seen_by {
                 return false;
             }
             if self.replace(node, state, TagEdit::Clear, LinkEdit::Die(node.state.next_death()), guard) {

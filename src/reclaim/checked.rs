@@ -25,7 +25,7 @@ use std::sync::atomic::Ordering;
 use loom::cell::UnsafeCell;
 use loom::thread::{self, ThreadId};
 
-use crate::sync::{AtomicUsize, fence, model_begin, model_end, schedule_point};
+use crate::sync::{AtomicUsize, fence, fence_here, model_begin, model_end, schedule_point};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Life {
@@ -129,6 +129,8 @@ pub(crate) struct Guard {
 pub(crate) fn settle() {}
 
 pub(crate) fn pin() -> Guard {
+    // Before the guard is there, so that others also find this thread between two guards.
+    schedule_point();
     let thread = thread::current().id();
     let (id, outermost) = REGISTRY.with_borrow_mut(|registry| {
         assert!(registry.running, "pinned outside a model");
@@ -140,9 +142,7 @@ pub(crate) fn pin() -> Guard {
         (id, *depth == 1)
     });
     if outermost {
-        fence(Ordering::SeqCst);
-    } else {
-        schedule_point();
+        fence_here(Ordering::SeqCst);
     }
     Guard { id, not_send: PhantomData }
 }

@@ -23,7 +23,7 @@ pub(crate) use backend::{
 pub(crate) use std::sync::atomic::Ordering;
 
 #[cfg(connmgr_loom)]
-pub(crate) use model::{compiler_fences, model_begin, model_end, schedule_point};
+pub(crate) use model::{compiler_fences, fence_here, model_begin, model_end, schedule_point};
 
 /// Keeps a hot word on cache lines of its own.
 ///

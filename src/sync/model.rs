@@ -41,12 +41,24 @@ pub(crate) fn schedule_point() {
 
 pub(crate) fn fence(order: Ordering) {
     schedule_point();
+    fence_here(order);
+}
+
+/// A fence with no scheduling point before it. One comes after it if `CONNMGR_LOOM_FENCES` is set: loom keeps only the last access
+/// to each object, and so may not find out by itself that it matters whether another thread runs between a fence and the load that follows.
+pub(crate) fn fence_here(order: Ordering) {
+    thread_local! {
+        static AFTER: bool = std::env::var_os("CONNMGR_LOOM_FENCES").is_some();
+    }
     loom::sync::atomic::fence(order);
+    if AFTER.with(|after| *after) {
+        schedule_point();
+    }
 }
 
 /// See the native back end. A model takes the real fence, as the weakest machine must, unless it asks for [`compiler_fences`].
 pub(crate) fn update_fence() {
-    if COMPILER_FENCES.get() || super::injected("update-fence-dropped") {
+    if COMPILER_FENCES.get() || super::mutant!("update-fence-dropped") {
         return;
     }
     fence(Ordering::SeqCst);
