@@ -99,6 +99,7 @@ impl<T: Send + Sync + 'static> Index<T> {
             match table.search(hash, guard, &mut accept) {
                 End::Found(node) => return Some(node),
                 End::Empty(_) => return None,
+                End::Onward if mutant!("look-up-stops-at-growth") => return None,
                 End::Onward => table = table.next(guard)?,
             }
         }
@@ -170,6 +171,9 @@ impl<T: Send + Sync + 'static> Index<T> {
         // job of a later removal, which has unlinked the node: it keeps the node to ask.
         let job = move || {
             let Some(shared) = Weak::upgrade(&shared) else { return };
+            if mutant!("unlink-forgotten") {
+                return;
+            }
             let guard = reclaim::pin();
             if confirm(&held, &guard) {
                 shared.unlink(held.as_ptr(), &guard);
@@ -269,7 +273,8 @@ impl<T: Send + Sync + 'static> Shared<T> {
             expected |= found;
             table = self.next_or_new(table, guard);
         }
-        let live = self.linked.0.fetch_sub(1, Ordering::Relaxed) - 1;
+        let live =
+            self.linked.0.fetch_sub(usize::from(!mutant!("linked-not-decremented")), Ordering::Relaxed) - 1;
         // SAFETY: (1) once; (2) no table that a guard created from now on can reach leads to the node.
         unsafe { node::retire(node, guard) };
         let table = self.root(guard);

@@ -6,7 +6,7 @@ use std::ops::Deref;
 use std::ptr::NonNull;
 
 use crate::reclaim::{self, Guard};
-use crate::sync::{AtomicUsize, Ordering, ordering};
+use crate::sync::{AtomicUsize, Ordering, mutant, ordering};
 
 /// The bits of an address that no node's has set, left to the tables: the low ones by alignment, and where every allocator
 /// keeps to 48 bits the high ones. (Not on Android, which tags heap addresses.)
@@ -48,7 +48,7 @@ impl<T> Node<T> {
     /// Keeps the node beyond the guard under which it was found.
     pub(crate) fn hold(&self) -> Held<T> {
         // ORDER: keeper-add
-        self.keepers.fetch_add(1, Ordering::Relaxed);
+        self.keepers.fetch_add(usize::from(!mutant!("keeper-not-counted")), Ordering::Relaxed);
         // SAFETY: a reference's address is not null.
         Held(unsafe { NonNull::new_unchecked(self.as_ptr()) })
     }
@@ -85,6 +85,10 @@ pub(super) unsafe fn release<T>(node: *mut Node<T>) {
 /// 1. Called once, by whoever unlinked the node.
 /// 2. No guard created after this call can find the node in a table.
 pub(super) unsafe fn retire<T: Send + Sync + 'static>(node: *mut Node<T>, guard: &Guard) {
+    if mutant!("node-released-at-once") {
+        // SAFETY: none: a fault.
+        return unsafe { release(node) };
+    }
     // SAFETY: `T: Send + Sync`. When the job runs, (1) makes the hold ours to give up, and (2) leaves no guard.
     unsafe { guard.defer(move || release(node)) }
 }

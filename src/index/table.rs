@@ -72,12 +72,19 @@ pub(super) struct Slot<'g, T> {
     word: &'g AtomicPtr<Node<T>>,
 }
 
-impl<'g, T> Slot<'g, T> {
+impl<'g, T: Send + Sync + 'static> Slot<'g, T> {
     /// Puts `new` here, unless the slot is no longer empty.
     pub(super) fn publish(&self, new: Spare<T>, _guard: &'g Guard) -> Result<&'g Node<T>, Spare<T>> {
         // SAFETY: not published, so it is alive; only its hash is read.
         let hash = unsafe { (*new.as_ptr()).hash() };
-        if !swap(self.word, ptr::null_mut(), with(new.as_ptr(), fingerprint(hash))) {
+        let (mut slot, mut empty) = (self.word, ptr::null_mut());
+        if mutant!("removed-slot-reused") {
+            let removed = |slot: &&AtomicPtr<Node<T>>| read(slot).addr() & (REMOVED | FROZEN) == REMOVED;
+            if let Some(reused) = self.table.slots_from(hash).find(removed) {
+                (slot, empty) = (reused, read(reused));
+            }
+        }
+        if !swap(slot, empty, with(new.as_ptr(), fingerprint(hash))) {
             return Err(new);
         }
         let node = new.into_raw();
@@ -271,6 +278,9 @@ impl<T: Send + Sync + 'static> Table<T> {
     ) {
         for slot in &self.slots[chunk * CHUNK..self.slots.len().min((chunk + 1) * CHUNK)] {
             let mut word = read(slot);
+            if has(word, FROZEN) && mutant!("slot-frozen-by-another-not-copied") {
+                continue;
+            }
             while !has(word, FROZEN) && !mutant!("slot-not-frozen") {
                 if swap(slot, word, with(word, FROZEN)) {
                     word = with(word, FROZEN);

@@ -26,7 +26,7 @@ pub(crate) struct Stop(Arc<AtomicBool>);
 
 impl Stop {
     pub(crate) fn asked(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.0.load(Ordering::Relaxed)
     }
 }
 
@@ -48,7 +48,7 @@ impl Worker {
     /// Stops the thread and, unless this is that thread, waits until it has ended.
     pub(crate) fn stop(&self) -> Result<(), CloseError> {
         // ORDER: stop-flag
-        self.stop.store(true, Ordering::Release);
+        self.stop.store(true, Ordering::Relaxed);
         self.wake();
         if thread::current().id() == self.thread.id() {
             // From one of its own callbacks: it ends when that returns.

@@ -30,7 +30,7 @@ use std::sync::Arc;
 use crate::epoch::Epoch;
 use crate::index::{Held, Index, Node};
 use crate::reclaim::{self, Guard};
-use crate::sync::{AtomicUsize, Ordering, Padded};
+use crate::sync::{AtomicUsize, Ordering, Padded, mutant};
 use crate::versioned::{LinkEdit, State, TagEdit, TagId, Upsert};
 
 #[cfg_attr(connmgr_loom, allow(unused_imports, reason = "for the crate's interface"))]
@@ -357,8 +357,10 @@ where
                 break links.conns[at].is_closing();
             }
         };
-        self.counts.0.connections.fetch_sub(1, Ordering::Relaxed);
-        if was_closing {
+        if !mutant!("connection-not-uncounted") {
+            self.counts.0.connections.fetch_sub(1, Ordering::Relaxed);
+        }
+        if was_closing && !mutant!("closing-not-uncounted") {
             self.counts.0.closing.fetch_sub(1, Ordering::Relaxed);
         }
         true
@@ -377,7 +379,8 @@ where
                 }
                 continue;
             };
-            let closing = state.links().is_some_and(|links| links.conns.iter().any(Conn::is_closing));
+            let closing = state.links().is_some_and(|links| links.conns.iter().any(Conn::is_closing))
+                && !mutant!("protect-blind-to-closing");
             let links = match state.links() {
                 Some(links) if links.protections.contains(&tag) => {
                     return Protected { before: true, closing };
@@ -421,7 +424,7 @@ where
     ) -> bool {
         let death = if let LinkEdit::Die(number) = links { Some(number) } else { None };
         let replaced = node.state.replace(state, tags, links, &self.epoch, node, guard).is_ok();
-        if let (true, Some(number)) = (replaced, death) {
+        if let (true, Some(number), false) = (replaced, death, mutant!("death-without-removal")) {
             let still_dead =
                 move |node: &Node<Peer<K, C>>, guard: &Guard| node.state.seal(number, node, guard);
             self.index.remove(node, guard, still_dead);

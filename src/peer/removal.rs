@@ -72,7 +72,7 @@ where
             let state = node.state.load(guard);
             let Some(links) = state.links() else { return Claim::Gone };
             let taken = |conn: &super::Conn<C>| {
-                !conn.is_closing()
+                (!conn.is_closing() || mutant!("closing-claimed-again"))
                     && chosen.open_since(terms.opened_by).any(|open| Arc::ptr_eq(&open.entry, &conn.entry))
             };
             let conns: SmallVec<[Arc<C>; 1]> =
@@ -115,7 +115,8 @@ where
             let left = links.has_left();
             let by = if left { terms.left_by } else { terms.seen_by };
             let due = by.is_some_and(|by| links.first_seen() <= by);
-            if !links.is_away(state) || !due || (links.is_protected() && !left) {
+            let away = links.is_away(state) || mutant!("expiry-without-connection-check");
+            if !away || !due || (links.is_protected() && !left) {
                 return false;
             }
             let edit = if links.is_protected() {

@@ -5,8 +5,9 @@
 //! a use after free. What died stays allocated (quarantined) until its execution ends: no address is used
 //! twice, and a late reader finds a dead entry in the registry and not somebody else's memory.
 //!
-//! Every use is also checked to come after the birth of what is used, in the happens-before order: a pointer that is
-//! published without a release, or followed without an acquire, fails the model even if the values happen to be there.
+//! Every use is also checked to come after the birth of what is used, and before its death, in the happens-before order: a pointer
+//! that is published without a release, or followed without an acquire, fails the model even if the values happen to be there,
+//! and so does memory that is used anew by a thread that has not synchronised with whoever used it last.
 //!
 //! The orders are those of the real collector: a SeqCst fence after a thread's outermost guard has registered (none in a nested
 //! one), and one before a retirement looks at which guards are alive. Each is also a scheduling point.
@@ -22,7 +23,8 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
 use crate::sync::{
-    AtomicUsize, Birth, ThreadId, current_thread, fence, model_begin, model_end, schedule_point,
+    AtomicUsize, LifeSpan, ThreadId, current_thread, fence, fence_here, model_begin, model_end,
+    schedule_point,
 };
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,7 +36,7 @@ enum Life {
 
 struct Allocation {
     life: Life,
-    birth: Rc<Birth>,
+    life_span: Rc<LifeSpan>,
     what: &'static str,
     /// Drops the value, when it dies; nothing, of a value in memory that is part of another allocation.
     bury: Option<Box<dyn FnOnce()>>,
@@ -60,7 +62,7 @@ struct Registry {
     /// Guards by thread: a nested one has no fence.
     depths: HashMap<ThreadId, usize>,
     garbage: Vec<Garbage>,
-    /// Whoever retires comes before whoever runs the job, as in the real collector.
+    /// See [`hand_over`].
     handover: Option<Rc<AtomicUsize>>,
     memory: HashMap<usize, Allocation>,
 }
@@ -83,11 +85,19 @@ impl Registry {
     }
 
     /// Marks what lives at `address` dead and returns how to drop it, which may use the registry again.
-    fn kill(&mut self, address: usize, expected: Life) -> Box<dyn FnOnce()> {
+    fn kill(&mut self, address: usize, expected: Life) -> impl FnOnce() + use<> {
         let allocation = self.memory.get_mut(&address).expect("only what `alloc` made is freed");
         assert_eq!(allocation.life, expected, "freed twice: {}", allocation.what);
         allocation.life = Life::Dead;
-        allocation.bury.take().expect("what dies for the first time is still to be dropped")
+        let bury = allocation.bury.take().expect("what dies for the first time is still to be dropped");
+        let life_span = Rc::clone(&allocation.life_span);
+        move || {
+            // In an execution that has failed already, a second panic would hide the first.
+            if !std::thread::panicking() {
+                life_span.turn();
+            }
+            bury();
+        }
     }
 }
 
@@ -120,6 +130,8 @@ pub(crate) struct Guard {
 pub(crate) fn settle() {}
 
 pub(crate) fn pin() -> Guard {
+    // Before the guard is there, so that others also find this thread between two guards.
+    schedule_point();
     let thread = current_thread();
     let (id, outermost) = REGISTRY.with_borrow_mut(|registry| {
         assert!(registry.running, "pinned outside a model");
@@ -131,9 +143,7 @@ pub(crate) fn pin() -> Guard {
         (id, *depth == 1)
     });
     if outermost {
-        fence(Ordering::SeqCst);
-    } else {
-        schedule_point();
+        fence_here(Ordering::SeqCst);
     }
     Guard { id, not_send: PhantomData }
 }
@@ -143,6 +153,7 @@ impl Drop for Guard {
         if std::thread::panicking() {
             return;
         }
+        hand_over(Ordering::Release);
         schedule_point();
         let thread = current_thread();
         let ripe = REGISTRY.with_borrow_mut(|registry| {
@@ -157,7 +168,8 @@ impl Drop for Guard {
     }
 }
 
-/// Synchronises with every other call, in the order in which they come.
+/// Whoever unpins, and whoever retires, comes before whoever frees, as in the real collector: that releases when a guard goes, and
+/// acquires when it finds all guards gone.
 fn hand_over(order: Ordering) {
     let handover = REGISTRY.with_borrow(|registry| registry.handover.clone()).expect("inside a model");
     handover.fetch_add(1, order);
@@ -215,11 +227,12 @@ pub(crate) fn alloc<T: 'static>(value: T) -> NonNull<T> {
     // SAFETY: run once, when the execution has ended; the value was dropped, or has leaked and failed the model.
     let release: Box<dyn FnOnce()> =
         Box::new(move || unsafe { dealloc(pointer.as_ptr().cast(), Layout::new::<T>()) });
-    let birth = Rc::new(Birth::now());
+    let life_span = Rc::new(LifeSpan::default());
+    life_span.turn();
     REGISTRY.with_borrow_mut(|registry| {
         let what = type_name::<T>();
         let allocation =
-            Allocation { life: Life::Live, birth, what, bury: Some(bury), release: Some(release) };
+            Allocation { life: Life::Live, life_span, what, bury: Some(bury), release: Some(release) };
         let before = registry.memory.insert(pointer.as_ptr().addr(), allocation);
         assert!(before.is_none(), "quarantined memory is not handed out again");
     });
@@ -243,22 +256,30 @@ pub(crate) unsafe fn deref<T>(pointer: *const T, _guard: &Guard) -> &T {
 
 /// Registers a value that has been put into memory which is part of another allocation.
 pub(crate) fn occupy<T>(pointer: *const T) {
-    let birth = Rc::new(Birth::now());
+    let what = type_name::<T>();
+    let before = REGISTRY.with_borrow(|registry| {
+        let before = registry.memory.get(&pointer.addr())?;
+        assert_eq!(before.life, Life::Dead, "occupied twice: {what}");
+        Some(Rc::clone(&before.life_span))
+    });
+    // The memory's last use comes before this one.
+    let life_span = before.unwrap_or_default();
+    life_span.turn();
     REGISTRY.with_borrow_mut(|registry| {
-        let what = type_name::<T>();
-        let allocation = Allocation { life: Life::Live, birth, what, bury: None, release: None };
-        let before = registry.memory.insert(pointer.addr(), allocation);
-        assert!(before.is_none_or(|before| before.life == Life::Dead), "occupied twice: {what}");
+        let allocation = Allocation { life: Life::Live, life_span, what, bury: None, release: None };
+        registry.memory.insert(pointer.addr(), allocation);
     });
 }
 
 /// Marks what [`occupy`] registered dead.
 pub(crate) fn vacate<T>(pointer: *const T) {
-    REGISTRY.with_borrow_mut(|registry| {
+    let life_span = REGISTRY.with_borrow_mut(|registry| {
         let allocation = registry.memory.get_mut(&pointer.addr()).expect("only what is occupied is vacated");
         assert_eq!(allocation.life, Life::Live, "vacated twice: {}", allocation.what);
         allocation.life = Life::Dead;
+        Rc::clone(&allocation.life_span)
     });
+    life_span.turn();
 }
 
 /// Asserts that `pointer` lives or is null.
@@ -266,10 +287,10 @@ pub(crate) fn check<T>(pointer: *const T) {
     if pointer.is_null() {
         return;
     }
-    let birth = REGISTRY.with_borrow(|registry| {
+    let life_span = REGISTRY.with_borrow(|registry| {
         let allocation = registry.memory.get(&pointer.addr()).expect("a pointer to registered memory");
         assert_ne!(allocation.life, Life::Dead, "used after free: {}", allocation.what);
-        Rc::clone(&allocation.birth)
+        Rc::clone(&allocation.life_span)
     });
-    birth.precedes_this();
+    life_span.used();
 }

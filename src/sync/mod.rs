@@ -26,7 +26,12 @@ pub(crate) use backend::{
 pub(crate) use std::sync::atomic::Ordering;
 
 #[cfg(any(connmgr_loom, connmgr_shuttle))]
-pub(crate) use model::{Birth, ThreadId, current_thread, model_begin, model_end, schedule_point};
+pub(crate) use model::{
+    LifeSpan, ThreadId, current_thread, fence_here, model_begin, model_end, schedule_point,
+};
+
+#[cfg(connmgr_loom)]
+pub(crate) use model::compiler_fences;
 
 /// Whether this is a model, in which structures are as small as can be, so that they grow within few operations.
 pub(crate) const MODEL: bool = cfg!(any(connmgr_loom, connmgr_shuttle));
@@ -38,17 +43,34 @@ pub(crate) const MODEL: bool = cfg!(any(connmgr_loom, connmgr_shuttle));
 #[repr(align(128))]
 pub(crate) struct Padded<T>(pub(crate) T);
 
-/// Whether the fault of that name is to be injected: always false but in the builds that check the checkers.
+/// Whether the fault of that name is to be injected: never but in builds that check the checkers, which have the private
+/// `connmgr_mutants` cfg and take the name from the environment.
+#[cfg(connmgr_mutants)]
+pub(crate) fn injected(name: &str) -> bool {
+    thread_local! {
+        static INJECTED: Option<&'static str> =
+            std::env::var("CONNMGR_MUTANT").ok().map(|name| &*name.leak());
+    }
+    INJECTED.with(|injected| *injected == Some(name))
+}
+
+#[cfg(not(connmgr_mutants))]
+#[inline(always)]
+pub(crate) const fn injected(_name: &str) -> bool {
+    false
+}
+
+/// Whether the fault of that name is to be injected.
 macro_rules! mutant {
     ($name:literal) => {
-        cfg!(connmgr_mutant = $name)
+        $crate::sync::injected($name)
     };
 }
 
 /// An ordering that a mutant of that name weakens to `Relaxed`.
 macro_rules! ordering {
     ($name:literal, $ordering:ident) => {
-        if cfg!(connmgr_mutant = $name) {
+        if $crate::sync::injected($name) {
             $crate::sync::Ordering::Relaxed
         } else {
             $crate::sync::Ordering::$ordering

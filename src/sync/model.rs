@@ -1,6 +1,7 @@
 //! The back end of the models: loom's or shuttle's atomics, with scheduling points where they have none of their own.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::mem::ManuallyDrop;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
@@ -16,68 +17,91 @@ pub(crate) fn current_thread() -> ThreadId {
     engine::thread::current().id()
 }
 
-/// When something came to be: loom fails a use that does not come after it in the happens-before order.
+/// When something came to be and ceased: loom fails a use that does not come between the two in the happens-before order.
 #[cfg(connmgr_loom)]
-#[derive(Debug)]
-pub(crate) struct Birth(loom::cell::UnsafeCell<()>);
+#[derive(Debug, Default)]
+pub(crate) struct LifeSpan(loom::cell::UnsafeCell<()>);
 
 #[cfg(connmgr_loom)]
-impl Birth {
-    pub(crate) fn now() -> Self {
-        let cell = loom::cell::UnsafeCell::new(());
-        cell.with_mut(|_| ());
-        Self(cell)
+impl LifeSpan {
+    /// It begins or ends here.
+    pub(crate) fn turn(&self) {
+        self.0.with_mut(|_| ());
     }
 
-    pub(crate) fn precedes_this(&self) {
+    /// What lives is used here.
+    pub(crate) fn used(&self) {
         self.0.with(|_| ());
     }
 }
 
 /// The same in shuttle, where whatever came earlier happened before.
 #[cfg(connmgr_shuttle)]
-#[derive(Debug)]
-pub(crate) struct Birth;
+#[derive(Debug, Default)]
+pub(crate) struct LifeSpan;
 
 #[cfg(connmgr_shuttle)]
-impl Birth {
-    pub(crate) fn now() -> Self {
-        Self
-    }
+impl LifeSpan {
+    pub(crate) fn turn(&self) {}
 
-    pub(crate) fn precedes_this(&self) {}
+    pub(crate) fn used(&self) {}
 }
 
 thread_local! {
     /// All threads of a model run on one OS thread, so this is shared by them and by no other model.
-    static POINT: RefCell<Option<Rc<AtomicUsize>>> = const { RefCell::new(None) };
+    /// What an execution that has failed leaves behind is not dropped: that would panic again.
+    static POINT: RefCell<ManuallyDrop<Option<Rc<AtomicUsize>>>> = RefCell::default();
+    /// Whether the update fence orders nothing between threads in this execution. Shared likewise.
+    static COMPILER_FENCES: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Called first in every execution of a model.
 pub(crate) fn model_begin() {
-    // An execution that panicked leaves its atomic behind; dropping it outside that execution would panic again.
-    std::mem::forget(POINT.replace(Some(Rc::new(AtomicUsize::new(0)))));
+    POINT.set(ManuallyDrop::new(Some(Rc::new(AtomicUsize::new(0)))));
+    COMPILER_FENCES.set(false);
+}
+
+/// Takes the update fence, for the rest of this execution, for what it is on x86: a fence of the compiler, which orders nothing
+/// that the language knows of. So what a value publishes has to be ordered by the operations on it alone. (Cuts need the
+/// fence, or that machine: they are not to be modelled so.)
+#[cfg(connmgr_loom)]
+pub(crate) fn compiler_fences() {
+    COMPILER_FENCES.set(true);
 }
 
 /// Called last in every execution of a model.
 pub(crate) fn model_end() {
-    drop(POINT.take());
+    drop(ManuallyDrop::into_inner(POINT.take()));
 }
 
 /// Lets the model switch threads here: a relaxed read-modify-write of a word that all threads share orders nothing.
 pub(crate) fn schedule_point() {
-    let point = POINT.with_borrow(Clone::clone).expect("a model runs inside model_begin and model_end");
+    let point = POINT
+        .with_borrow(|point| point.as_ref().map(Rc::clone))
+        .expect("a model runs inside model_begin and model_end");
     point.fetch_add(1, Ordering::Relaxed);
 }
 
 pub(crate) fn fence(order: Ordering) {
     schedule_point();
-    engine::sync::atomic::fence(order);
+    fence_here(order);
 }
 
-/// See the native back end. A model always takes the real fence, as the weakest machine must.
+/// A fence with no scheduling point before it. One comes after it if `CONNMGR_LOOM_FENCES` is set: loom keeps only the last access
+/// to each object, and so may not find out by itself that it matters whether another thread runs between a fence and the load that follows.
+pub(crate) fn fence_here(order: Ordering) {
+    thread_local! {
+        static AFTER: bool = std::env::var_os("CONNMGR_LOOM_FENCES").is_some();
+    }
+    engine::sync::atomic::fence(order);
+    if AFTER.with(|after| *after) {
+        schedule_point();
+    }
+}
+
+/// See the native back end. A model takes the real fence, as the weakest machine must, unless it asks for [`compiler_fences`].
 pub(crate) fn update_fence() {
-    if cfg!(connmgr_mutant = "update-fence-dropped") {
+    if COMPILER_FENCES.get() || super::mutant!("update-fence-dropped") {
         return;
     }
     fence(Ordering::SeqCst);

@@ -219,7 +219,7 @@ impl<L: Send + Sync + 'static> Versioned<L> {
     /// not exist then. The state may be dead.
     pub(crate) fn as_of<'g>(&self, epoch: u64, guard: &'g Guard) -> Option<&'g State<L>> {
         let mut state = self.load(guard);
-        while state.epoch > epoch {
+        while state.epoch > epoch + u64::from(mutant!("cut-read-too-new")) {
             if state.prev.is_null() {
                 return None;
             }
@@ -246,7 +246,7 @@ impl<L: Send + Sync + 'static> Versioned<L> {
         loop {
             let state = self.load(guard);
             let Some(cell) = state.cell(tag) else {
-                if state.is_sealed() {
+                if state.is_sealed() && !mutant!("sealed-record-revived") {
                     return None;
                 }
                 let to = upsert.apply(0);
@@ -263,7 +263,8 @@ impl<L: Send + Sync + 'static> Versioned<L> {
             let early = if mutant!("epoch-before-closure") { epoch.stamp() } else { 0 };
             let to = upsert.apply(decode(from));
             let now = if mutant!("epoch-before-closure") { early } else { epoch.stamp() };
-            if from & FROZEN == 0 && (now == state.epoch || mutant!("epoch-unchecked")) {
+            let thawed = from & FROZEN == 0 || mutant!("frozen-bit-ignored");
+            if thawed && (now == state.epoch || mutant!("epoch-unchecked")) {
                 if cell.swap(from, to) {
                     return Some(to);
                 }
@@ -331,7 +332,7 @@ impl<L: Send + Sync + 'static> Versioned<L> {
         guard: &Guard,
     ) -> Result<(), Refused> {
         debug_assert!(
-            !state.is_sealed() || mutant!("sealed-though-revived"),
+            !state.is_sealed() || mutant!("sealed-though-revived") || mutant!("sealed-record-revived"),
             "nothing replaces a sealed state"
         );
         let cells = Self::frozen_copy(state, tags)?;
@@ -352,6 +353,10 @@ impl<L: Send + Sync + 'static> Versioned<L> {
             cells,
         });
         let old = ptr::from_ref(state).cast_mut();
+        if mutant!("retired-before-swap") {
+            // SAFETY: none: a fault.
+            unsafe { self.retire(old, owner, guard) };
+        }
         // ORDER: state-publish
         let published = ordering!("state-publish", AcqRel);
         let Ok(old) = self.state.compare_exchange(old, successor, published, Ordering::Relaxed) else {
@@ -369,8 +374,15 @@ impl<L: Send + Sync + 'static> Versioned<L> {
         // still come by `prev`: they pinned before this thread loaded the epoch (chain), so the guards alive now
         // include theirs. The links go with the last state that has them.
         unsafe {
-            self.retire(old, owner, guard);
-            if !keeps_links && !state.is_dead() {
+            if mutant!("retired-twice") {
+                self.retire(old, owner, guard);
+            }
+            if mutant!("freed-at-once") {
+                self.displace(old);
+            } else if !mutant!("retire-skipped") && !mutant!("retired-before-swap") {
+                self.retire(old, owner, guard);
+            }
+            if (!keeps_links || mutant!("kept-links-retired")) && !state.is_dead() {
                 guard.retire(state.links);
             }
         }

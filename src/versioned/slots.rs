@@ -9,7 +9,7 @@ use std::ptr;
 
 use super::{State, Versioned};
 use crate::reclaim::{self, Guard};
-use crate::sync::{Ordering, ordering};
+use crate::sync::{Ordering, mutant, ordering};
 
 /// What owns a record's memory and can keep it until a state inside it has been freed.
 pub(crate) trait Owner {
@@ -82,6 +82,9 @@ impl<L: Send + Sync + 'static> Versioned<L> {
             return;
         }
         let (record, kept) = (ptr::from_ref(self), owner.keep());
+        if mutant!("slot-reused-early") {
+            self.busy.fetch_and(!(1 << self.slot_of(state).unwrap_or(0)), Ordering::Relaxed);
+        }
         let free = move || {
             // SAFETY: `kept` keeps the record up to here, by (3); the job runs once, when no reader is left: (1), (2).
             unsafe { (*record).displace(state) };

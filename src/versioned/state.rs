@@ -87,7 +87,7 @@ impl Cell {
             return decode(word);
         }
         // ORDER: cell-freeze
-        decode(self.word.fetch_or(FROZEN, ordering!("cell-freeze", AcqRel)))
+        decode(self.word.fetch_or(FROZEN, ordering!("cell-freeze", Acquire)))
     }
 }
 

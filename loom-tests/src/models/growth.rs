@@ -114,6 +114,34 @@ fn growth_helped_by_two_threads_copies_each_once() {
     });
 }
 
+/// One thread copies the rest of a table, another finds that done and swings the root, a third looks up what the first has copied.
+/// Fails if the second does not hand on what the first did.
+#[test]
+fn a_root_swung_by_another_leads_to_every_copy() {
+    explore("a_root_swung_by_another_leads_to_every_copy", 2, 100, || {
+        let index = index_of(4);
+        for id in [0, 1, 3] {
+            put(&index, id, id);
+        }
+        let (a, b) = (Arc::clone(&index), Arc::clone(&index));
+        together(
+            [
+                Box::new(move || {
+                    let guard = reclaim::pin();
+                    assert_eq!(a.walk(&guard).filter(|node| ***node == 3).count(), 1, "seen once");
+                }),
+                Box::new(move || {
+                    put(&b, 2, 2);
+                }),
+            ],
+            || {
+                let _pin = reclaim::pin();
+                assert!(has(&index, 3, 3), "found wherever it is");
+            },
+        );
+    });
+}
+
 /// A removal against growth: the entry's slot is copied while it is unlinked. Fails if a late copy brings it back.
 #[test]
 fn a_removed_entry_does_not_come_back_by_growth() {

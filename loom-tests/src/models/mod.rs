@@ -10,6 +10,7 @@ mod updates;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::peer::{Identified, PeerTable};
 use crate::reclaim;
@@ -72,13 +73,25 @@ impl Short for Table {
     }
 }
 
+/// A number that this run is asked to explore with.
+fn asked(name: &str) -> Option<usize> {
+    std::env::var(name).ok().map(|number| number.parse().expect("a number"))
+}
+
 /// Explores `body` with at most `bound` preemptions, and fails if that took fewer than `floor` executions: a green model that
 /// explored next to nothing is a broken model.
+///
+/// `CONNMGR_LOOM_BOUND` gives another bound, and `CONNMGR_LOOM_SECONDS` an end to each model's exploration.
 fn explore(name: &str, bound: usize, floor: usize, body: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
-    let asked = std::env::var("CONNMGR_LOOM_BOUND").ok().map(|bound| bound.parse().expect("a number"));
-    builder.preemption_bound = Some(asked.unwrap_or(bound));
+    let bound = asked("CONNMGR_LOOM_BOUND").unwrap_or(bound);
+    builder.preemption_bound = Some(bound);
     builder.max_branches = 20_000;
+    let limit = asked("CONNMGR_LOOM_SECONDS").map(|seconds| Duration::from_secs(seconds as u64));
+    builder.max_duration = limit;
+    // So often loom looks at the time.
+    builder.checkpoint_interval = 1_000;
+    let begun = Instant::now();
     let executions = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&executions);
     builder.check(move || {
@@ -86,7 +99,8 @@ fn explore(name: &str, bound: usize, floor: usize, body: impl Fn() + Send + Sync
         reclaim::model(&body);
     });
     let executions = executions.load(Ordering::Relaxed);
-    println!("{name}: {executions} executions at bound {}", asked.unwrap_or(bound));
+    let all = if limit.is_none_or(|limit| begun.elapsed() < limit) { "all" } else { "not all" };
+    println!("{name}: {executions} executions, {all} at bound {bound}");
     assert!(executions >= floor, "{name} explored {executions} executions only, of at least {floor}");
 }
 

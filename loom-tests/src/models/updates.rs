@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::{OTHER, Short, TAG, Table, explore, table, together};
+use crate::reclaim;
 use crate::snapshot::Cut;
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Ordering, compiler_fences};
 
 /// Two threads add to one tag. Fails if a compare-and-swap of a cell overwrites what it did not read.
 #[test]
@@ -186,23 +187,58 @@ fn closures_that_use_the_table_end_and_count() {
     });
 }
 
-/// Who reads a value sees what its writer had done before.
+/// A writer's closure leaves a mark, and a reader under a pin of its own looks for the mark when it has seen the value. Fails
+/// if the swap of the cell does not release, or the load does not acquire. (On x86 no fence helps, so none does here.)
 #[test]
 fn a_value_that_is_read_publishes_what_its_writer_did() {
-    explore("a_value_that_is_read_publishes_what_its_writer_did", 3, 20, || {
+    explore("a_value_that_is_read_publishes_what_its_writer_did", 3, 40, || {
+        compiler_fences();
         let t = Arc::new(table());
         t.add(1, TAG, 1);
         let done = Arc::new(AtomicU64::new(0));
         let (other, mark) = (Arc::clone(&t), Arc::clone(&done));
         together(
             [Box::new(move || {
-                mark.store(1, Ordering::Relaxed);
-                other.add(1, TAG, 1);
-                // So that the other thread goes on while this one has not ended.
-                other.add(1, TAG, 1);
+                let leave_mark = |value| {
+                    mark.store(1, Ordering::Relaxed);
+                    value + 1
+                };
+                other.update(&1, TAG, || 0, leave_mark);
             })],
             || {
-                if t.tag_value(&1, TAG).is_some_and(|value| value > 1) {
+                let _pin = reclaim::pin();
+                if t.tag_value(&1, TAG) == Some(2) {
+                    assert_eq!(done.load(Ordering::Relaxed), 1, "done before the value was stored");
+                }
+            },
+        );
+    });
+}
+
+/// The same, but a third thread connects, and so copies the value into the state that the reader finds. Fails if the freeze does
+/// not acquire what it hands on.
+#[test]
+fn a_value_that_is_copied_publishes_what_its_writer_did() {
+    explore("a_value_that_is_copied_publishes_what_its_writer_did", 3, 500, || {
+        compiler_fences();
+        let t = Arc::new(table());
+        t.add(1, TAG, 1);
+        let done = Arc::new(AtomicU64::new(0));
+        let (a, b, mark) = (Arc::clone(&t), Arc::clone(&t), Arc::clone(&done));
+        together(
+            [
+                Box::new(move || {
+                    let leave_mark = |value| {
+                        mark.store(1, Ordering::Relaxed);
+                        value + 1
+                    };
+                    a.update(&1, TAG, || 0, leave_mark);
+                }),
+                Box::new(move || assert!(b.link(1, 1), "a new connection")),
+            ],
+            || {
+                let _pin = reclaim::pin();
+                if t.tag_value(&1, TAG) == Some(2) {
                     assert_eq!(done.load(Ordering::Relaxed), 1, "done before the value was stored");
                 }
             },
