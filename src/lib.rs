@@ -91,6 +91,8 @@ mod epoch;
 mod index;
 mod interface;
 mod manager;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 mod names;
 mod null;
 mod peer;
@@ -99,6 +101,8 @@ mod policy;
 mod reclaim;
 mod report;
 mod snapshot;
+#[cfg(feature = "libp2p")]
+pub mod swarm;
 #[allow(unsafe_code)]
 mod sync;
 pub mod testing;
@@ -109,7 +113,7 @@ pub use connection::{CloseReason, ConnInfo, Connection, Direction};
 pub use interface::{CloseError, ConnLimiter, ConnManager, LimitError, Protection, TagInfo};
 pub use manager::{
     BasicConnManager, Builder, CancelToken, Clock, ConfigError, Handle, ManagerInfo, ManualClock, Notifee,
-    OwnedPeerHandle, PeerHandle, PeerView, Snapshot, SystemClock,
+    OwnedPeerHandle, PeerHandle, PeerView, Snapshot, SystemClock, TrimObserver,
 };
 pub use names::{AsTag, Tag};
 pub use null::NullConnManager;

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::connection::CloseReason;
@@ -52,6 +53,41 @@ pub enum SpareReason {
     InGrace,
 }
 
+impl fmt::Display for TrimTrigger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Explicit => "explicit",
+            Self::Background => "background",
+            Self::Emergency => "emergency",
+        })
+    }
+}
+
+impl fmt::Display for TrimOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Disabled => "disabled",
+            Self::NothingToDo => "nothing to do",
+            Self::TooFewCandidates => "too few candidates",
+            Self::Reached => "reached",
+            Self::Short => "short",
+            Self::Cancelled => "cancelled",
+            Self::Reentrant => "reentrant",
+            Self::Busy => "busy",
+        })
+    }
+}
+
+impl fmt::Display for SpareReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Protected => "protected",
+            Self::ValueRaised => "value raised",
+            Self::InGrace => "in grace",
+        })
+    }
+}
+
 /// A peer that was closed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ClosedPeer<P> {
@@ -61,6 +97,8 @@ pub struct ClosedPeer<P> {
     pub value: i64,
     /// How many of its connections were closed.
     pub connections: usize,
+    /// How many of those it had opened.
+    pub inbound: usize,
     /// Why.
     pub reason: CloseReason,
     /// Whether it was protected: only [`force_trim`](crate::BasicConnManager::force_trim) closes such, and only if it must.

@@ -13,6 +13,7 @@ use super::background::Background;
 use super::clock::{Clock, SystemClock};
 use super::gate::TrimGate;
 use super::limits::Limits;
+use super::observers::Observers;
 use super::{BasicConnManager, Inner, OnTrim, Table};
 use crate::connection::Connection;
 use crate::names::Names;
@@ -196,6 +197,7 @@ where
             limits: Limits::new((self.low, self.high), (self.grace, self.silence), self.policy, self.clock),
             gate: TrimGate::new(),
             on_trim: self.on_trim,
+            observers: Observers::default(),
             ignored: AtomicU64::new(0),
         });
         let background =

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use ahash::RandomState;
 
 use super::BasicConnManager;
-use crate::connection::{ConnInfo, Connection, Entry};
+use crate::connection::{ConnInfo, Connection, Direction, Entry};
 use crate::snapshot::{Cut, PeerAt};
 
 /// A consistent cut of a manager's peers: see [`BasicConnManager::snapshot`].
@@ -101,6 +101,11 @@ where
     #[must_use]
     pub fn connections(&self) -> usize {
         self.at.links.conns.len()
+    }
+
+    /// Who opened each of its connections.
+    pub fn directions(&self) -> impl Iterator<Item = Direction> + use<'s, P, C> {
+        self.at.links.conns.iter().map(|conn| conn.entry.direction)
     }
 
     /// Its connections. Asks each for its address and streams.

@@ -11,6 +11,7 @@ mod limits;
 mod listing;
 mod notifee;
 mod object;
+mod observers;
 mod trim;
 
 use std::collections::BTreeMap;
@@ -32,6 +33,7 @@ use crate::versioned::{TagId, sum};
 use background::Background;
 use gate::TrimGate;
 use limits::Limits;
+use observers::Observers;
 
 pub use builder::{Builder, ConfigError};
 pub use clock::{Clock, ManualClock, SystemClock};
@@ -39,6 +41,7 @@ pub use handle::{Handle, OwnedPeerHandle, PeerHandle};
 pub use limits::ManagerInfo;
 pub use listing::{PeerView, Snapshot};
 pub use notifee::Notifee;
+pub use observers::TrimObserver;
 pub use trim::CancelToken;
 
 /// The table of a manager.
@@ -63,6 +66,7 @@ struct Inner<P: Send + Sync + 'static, C: Connection> {
     limits: Limits,
     gate: TrimGate<P>,
     on_trim: Option<OnTrim<P>>,
+    observers: Observers<P>,
     /// Events of unknown connections, and of known ones that are said to be new.
     ignored: AtomicU64,
 }
@@ -236,12 +240,26 @@ where
     pub fn unprotect(&self, peer: &P, tag: impl AsTag) -> bool {
         loop {
             if let Some(tag) = self.inner.names.known(&tag) {
-                return self.inner.table.unprotect(peer, tag);
+                let by_another = self.inner.table.unprotect(peer, tag);
+                if !by_another {
+                    self.tell_unprotected(peer);
+                }
+                return by_another;
             }
             let by_another = self.is_protected(peer, None);
             // A name that has become known may be what was found. Names are never forgotten: one look more is the last.
             if self.inner.names.known(&tag).is_none() {
                 return by_another;
+            }
+        }
+    }
+
+    /// Tells the connections of `peer` that its last protection was lifted, with nothing held.
+    fn tell_unprotected(&self, peer: &P) {
+        let conns = self.inner.table.read(peer, |_, links| links.conns.to_vec()).unwrap_or_default();
+        for conn in conns {
+            if trim::panics_caught(|| conn.entry.conn.protection_lifted()) {
+                tracing::error!(target: "connmgr", id = ?conn.entry.id(), "a protection callback panicked");
             }
         }
     }

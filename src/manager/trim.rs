@@ -73,14 +73,7 @@ where
     pub(super) fn check(&self) {
         let open = self.table.connections().saturating_sub(self.table.closing());
         if self.limits.enabled() && open >= self.limits.high {
-            let report = self.trim(TrimTrigger::Background, &CancelToken::new());
-            tracing::debug!(
-                target: "connmgr",
-                closed = report.closed_connections,
-                wanted = report.target,
-                outcome = ?report.outcome,
-                "background trim"
-            );
+            let _ = self.trim(TrimTrigger::Background, &CancelToken::new());
         } else {
             self.expire(&Cut::take(&self.table));
         }
@@ -109,7 +102,19 @@ where
         report.callback_panics = claimed.close();
         self.limits.trimmed();
         report.elapsed = Duration::from_nanos(self.limits.now().saturating_sub(began));
+        tracing::debug!(
+            target: "connmgr",
+            trigger = ?report.trigger,
+            outcome = ?report.outcome,
+            closed = report.closed_connections,
+            wanted = report.target,
+            spared = report.spared.len(),
+            cutoff = report.cutoff,
+            elapsed = ?report.elapsed,
+            "trim"
+        );
         let report = Arc::new(report);
+        self.observers.tell(&report);
         if let Some(heard) = &self.on_trim {
             heard(&report);
         }
@@ -238,11 +243,19 @@ where
             let reason = match self.table.claim(peer.at.node, peer.at.links, terms, cut.guard()) {
                 Claim::Closed { conns, value, protected } => {
                     let (connections, reason) = (conns.len(), claimed.reason);
-                    claimed.entries.extend(conns);
+                    let inbound = conns.iter().filter(|entry| entry.direction == Direction::Inbound).count();
+                    claimed.entries.extend(conns.into_iter().map(|entry| (entry, value)));
                     done += peer.connections;
                     report.gone += peer.connections - connections;
                     report.closed_connections += connections;
-                    report.closed.push(ClosedPeer { peer: id, value, connections, reason, protected });
+                    report.closed.push(ClosedPeer {
+                        peer: id,
+                        value,
+                        connections,
+                        inbound,
+                        reason,
+                        protected,
+                    });
                     continue;
                 }
                 Claim::Gone => {
@@ -297,7 +310,8 @@ fn candidate<P, C: Connection>(
 
 /// What was claimed and is to be closed, in order, come what may: also when the trim unwinds.
 struct ToClose<C: Connection> {
-    entries: VecDeque<Arc<Entry<C>>>,
+    /// Each with its peer's value at the claim.
+    entries: VecDeque<(Arc<Entry<C>>, i64)>,
     reason: CloseReason,
 }
 
@@ -313,9 +327,9 @@ impl<C: Connection> ToClose<C> {
 
     fn close_rest(&mut self) -> usize {
         let mut panics = 0;
-        while let Some(entry) = self.entries.pop_front() {
+        while let Some((entry, value)) = self.entries.pop_front() {
             // One connection that fails to close must not keep the others open.
-            if panics_caught(|| entry.conn.close(self.reason)) {
+            if panics_caught(|| entry.conn.close_at(self.reason, value)) {
                 panics += 1;
                 tracing::error!(target: "connmgr", id = ?entry.id(), "a close callback panicked");
             }
