@@ -10,8 +10,8 @@ use libp2p::core::{Endpoint, transport::PortUse};
 use libp2p::futures::StreamExt;
 use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::swarm::{
-    ConnectionDenied, ConnectionId, DialError, FromSwarm, ListenError, NetworkBehaviour, SwarmEvent, THandler,
-    THandlerInEvent, THandlerOutEvent, ToSwarm, dummy,
+    ConnectionDenied, ConnectionId, DialError, FromSwarm, ListenError, NetworkBehaviour, SwarmEvent,
+    THandler, THandlerInEvent, THandlerOutEvent, ToSwarm, dummy,
 };
 use libp2p::{Multiaddr, PeerId};
 use libp2p_swarm_test::SwarmExt;
@@ -96,7 +96,10 @@ fn denied_by(before: Option<Denier>, after: Option<Denier>) {
     within(async {
         let manager = net::manager(5, 10);
         let admission = Admission::new(
-            Limits::default().with_max_established(10).with_max_pending_inbound(1).with_max_per_ipv4_subnet(32, 1),
+            Limits::default()
+                .with_max_established(10)
+                .with_max_pending_inbound(1)
+                .with_max_per_ipv4_subnet(32, 1),
         );
         let admission = admission.expect("valid limits");
         let config = Config::default().with_admission(Arc::clone(&admission));

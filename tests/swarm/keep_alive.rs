@@ -22,7 +22,9 @@ async fn hub(manager: &Arc<Manager>, config: Config) -> Hub {
 /// Runs the hub until somebody's connection has timed out, and tells whose.
 async fn timed_out(hub: &mut Hub) -> PeerId {
     hub.wait(|event| match event {
-        SwarmEvent::ConnectionClosed { peer_id, cause: Some(ConnectionError::KeepAliveTimeout), .. } => Some(*peer_id),
+        SwarmEvent::ConnectionClosed { peer_id, cause: Some(ConnectionError::KeepAliveTimeout), .. } => {
+            Some(*peer_id)
+        }
         SwarmEvent::ConnectionClosed { cause, .. } => panic!("closed otherwise: {cause:?}"),
         _ => None,
     })

@@ -45,7 +45,9 @@ fn denied(cause: ConnectionDenied) -> Denied {
 /// Runs the hub until an inbound connection is denied.
 async fn inbound_denied(hub: &mut Hub) -> Denied {
     loop {
-        if let SwarmEvent::IncomingConnectionError { error: ListenError::Denied { cause }, .. } = hub.next().await {
+        if let SwarmEvent::IncomingConnectionError { error: ListenError::Denied { cause }, .. } =
+            hub.next().await
+        {
             return denied(cause);
         }
     }
@@ -54,7 +56,9 @@ async fn inbound_denied(hub: &mut Hub) -> Denied {
 /// Runs the hub until a dial is denied.
 async fn outbound_denied(hub: &mut Hub) -> Denied {
     loop {
-        if let SwarmEvent::OutgoingConnectionError { error: DialError::Denied { cause }, .. } = hub.next().await {
+        if let SwarmEvent::OutgoingConnectionError { error: DialError::Denied { cause }, .. } =
+            hub.next().await
+        {
             return denied(cause);
         }
     }
@@ -175,7 +179,8 @@ fn dials_under_way() {
             let one_more = refused(&mut hub, PeerId::random(), &nowhere);
             assert_eq!(one_more, full(Cap::PendingOutbound, limit));
             assert_eq!(admission.usage().pending_outbound, limit);
-            let failed = |event: &SwarmEvent<Event>| matches!(event, SwarmEvent::OutgoingConnectionError { .. });
+            let failed =
+                |event: &SwarmEvent<Event>| matches!(event, SwarmEvent::OutgoingConnectionError { .. });
             for _ in 0..limit {
                 hub.wait(|event| failed(event).then_some(())).await;
             }
@@ -304,12 +309,14 @@ fn without_overshoot_room_is_made_for_the_next_one() {
 #[test]
 fn a_trim_in_vain_is_not_repeated_at_once() {
     within(async {
-        let limits = Limits::default().with_max_established(3).with_trim_to_admit(3).with_protected_admitted(true);
+        let limits =
+            Limits::default().with_max_established(3).with_trim_to_admit(3).with_protected_admitted(true);
         let admission = Admission::new(limits).expect("valid limits");
         let manager = manager(1, 100);
         let trims = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&trims);
-        let observer: Arc<TrimObserver<PeerId>> = Arc::new(move |_| _ = counter.fetch_add(1, Ordering::Relaxed));
+        let observer: Arc<TrimObserver<PeerId>> =
+            Arc::new(move |_| _ = counter.fetch_add(1, Ordering::Relaxed));
         manager.observe_trims(&observer);
         let mut hub = Hub::new(&manager, Config::default().with_admission(admission)).await;
         for peer in hub.crowd(3).await {

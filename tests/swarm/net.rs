@@ -26,9 +26,9 @@ pub const FOR_EVER: Duration = Duration::from_secs(3_600);
 /// Runs `test` on a runtime of its own and fails if it hangs.
 pub fn within<T>(test: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    runtime.expect("a runtime").block_on(async {
-        tokio::time::timeout(LIMIT, test).await.expect("the test ends in time")
-    })
+    runtime
+        .expect("a runtime")
+        .block_on(async { tokio::time::timeout(LIMIT, test).await.expect("the test ends in time") })
 }
 
 pub fn transport(key: &Keypair) -> Boxed<(PeerId, StreamMuxerBox)> {
@@ -92,7 +92,8 @@ impl Hub {
     }
 
     pub async fn with_idle_timeout(manager: &Arc<Manager>, config: Config, idle: Duration) -> Self {
-        let behaviour = Behaviour::with_config(Arc::clone(manager), config).expect("caps that fit the manager");
+        let behaviour =
+            Behaviour::with_config(Arc::clone(manager), config).expect("caps that fit the manager");
         let mut swarm = swarm(behaviour, idle);
         let (memory, tcp) = swarm.listen().with_memory_addr_external().await;
         Self { swarm, manager: Arc::clone(manager), memory, tcp }
@@ -143,7 +144,11 @@ impl Hub {
 
 pub fn assert_manager_empty(manager: &Manager) {
     let info = manager.info();
-    assert_eq!((info.connections, info.closing, info.ignored_events), (0, 0, 0), "the manager holds no connection");
+    assert_eq!(
+        (info.connections, info.closing, info.ignored_events),
+        (0, 0, 0),
+        "the manager holds no connection"
+    );
     assert_eq!(manager.snapshot().iter().map(|peer| peer.connections()).sum::<usize>(), 0);
 }
 

@@ -32,7 +32,8 @@ fn two_swarms_share_a_manager_and_each_closes_its_own() {
         let cut: HashSet<PeerId> = report.closed.iter().map(|closed| closed.peer).collect();
         for (hub, own) in [(&mut one, &ones), (&mut two, &twos)] {
             let left = own.difference(&cut).count();
-            let finished = |event: &SwarmEvent<Event>| matches!(event, SwarmEvent::Behaviour(Event::TrimFinished(_)));
+            let finished =
+                |event: &SwarmEvent<Event>| matches!(event, SwarmEvent::Behaviour(Event::TrimFinished(_)));
             let mut events = hub.until(|hub| hub.established() == left).await;
             while !events.iter().any(finished) {
                 events.push(hub.next().await);
@@ -52,7 +53,10 @@ fn a_hub_that_restarts_finds_its_manager_empty() {
     within(async {
         let manager = manager(5, 50);
         let admission = Admission::new(
-            Limits::default().with_max_established(50).with_max_per_ipv4_subnet(8, 50).with_max_established_per_peer(1),
+            Limits::default()
+                .with_max_established(50)
+                .with_max_per_ipv4_subnet(8, 50)
+                .with_max_established_per_peer(1),
         );
         let admission = admission.expect("valid limits");
         for _ in 0..3 {
@@ -89,7 +93,8 @@ fn dials_that_cross_are_counted_as_the_swarms_count_them() {
                 let info = hub.swarm.network_info();
                 hub.established() > 0 && info.connection_counters().num_pending() == 0
             };
-            let agreed = |one: &Hub, two: &Hub| made(one) && made(two) && one.established() == two.established();
+            let agreed =
+                |one: &Hub, two: &Hub| made(one) && made(two) && one.established() == two.established();
             drive(&mut one, &mut two, agreed).await;
             let connections = one.established();
             assert!((1..=2).contains(&connections), "{connections} connections");

@@ -1,26 +1,27 @@
 //! Streams, counted by the transport's wrapper and joined to connections.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use connmgr::swarm::{Behaviour, Manager, StreamCounter};
 use libp2p::core::transport::{MemoryTransport, Transport, upgrade::Version};
 use libp2p::futures::StreamExt;
-use libp2p::swarm::NetworkBehaviour;
+use libp2p::swarm::behaviour::toggle::Toggle;
+use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Swarm, gossipsub, identify, identity::Keypair, ping, plaintext, yamux};
-use std::sync::Arc;
 
 use crate::net::{self, FOR_EVER, within};
 
-/// Ping and identify say nothing about the use of a connection; gossipsub has a stream open in each direction.
+/// Ping and identify say nothing about the use of a connection; gossipsub, if both sides speak it, keeps a stream open in each direction.
 #[derive(NetworkBehaviour)]
 struct Node {
     connmgr: Behaviour,
     ping: ping::Behaviour,
     identify: identify::Behaviour,
-    gossipsub: gossipsub::Behaviour,
+    gossipsub: Toggle<gossipsub::Behaviour>,
 }
 
-fn node(manager: &Arc<Manager>, counter: Option<StreamCounter>) -> Swarm<Node> {
+fn node(manager: &Arc<Manager>, counter: Option<StreamCounter>, gossips: bool) -> Swarm<Node> {
     let transport = |key: &Keypair| {
         let plain = MemoryTransport::default()
             .upgrade(Version::V1)
@@ -36,11 +37,10 @@ fn node(manager: &Arc<Manager>, counter: Option<StreamCounter>) -> Swarm<Node> {
         // Often, so that the swarm has events to look at the count by.
         ping: ping::Behaviour::new(ping::Config::new().with_interval(Duration::from_millis(20))),
         identify: identify::Behaviour::new(identify::Config::new("/test/1".into(), key.public())),
-        gossipsub: gossipsub::Behaviour::new(
-            gossipsub::MessageAuthenticity::Signed(key.clone()),
-            gossipsub::Config::default(),
-        )
-        .expect("a valid configuration"),
+        gossipsub: Toggle::from(gossips.then(|| {
+            let signed = gossipsub::MessageAuthenticity::Signed(key.clone());
+            gossipsub::Behaviour::new(signed, gossipsub::Config::default()).expect("a valid configuration")
+        })),
     };
     let config = libp2p::swarm::Config::with_tokio_executor().with_idle_connection_timeout(FOR_EVER);
     net::swarm_with(transport, behaviour, config)
@@ -49,23 +49,20 @@ fn node(manager: &Arc<Manager>, counter: Option<StreamCounter>) -> Swarm<Node> {
 /// A node with a manager that counts as `counter` does, listening.
 async fn hub(counter: Option<StreamCounter>) -> (Swarm<Node>, Arc<Manager>, Multiaddr) {
     let manager = net::manager(1, 10);
-    let mut hub = node(&manager, counter);
+    let mut hub = node(&manager, counter, true);
     hub.listen_on("/memory/0".parse().expect("an address")).expect("listening");
     let address = loop {
-        if let libp2p::swarm::SwarmEvent::NewListenAddr { address, .. } = hub.select_next_some().await {
+        if let SwarmEvent::NewListenAddr { address, .. } = hub.select_next_some().await {
             break address;
         }
     };
     (hub, manager, address)
 }
 
-/// A peer on a task of its own that dials so many times; it speaks gossip if it has a `topic`.
-fn visitor(address: &Multiaddr, dials: usize, topic: Option<&str>) -> PeerId {
-    let mut peer = node(&net::manager(1, 10), None);
+/// A peer on a task of its own that dials so many times.
+fn visitor(address: &Multiaddr, dials: usize, gossips: bool) -> PeerId {
+    let mut peer = node(&net::manager(1, 10), None, gossips);
     let id = *peer.local_peer_id();
-    if let Some(topic) = topic {
-        peer.behaviour_mut().gossipsub.subscribe(&gossipsub::IdentTopic::new(topic)).expect("subscribed");
-    }
     (0..dials).for_each(|_| peer.dial(address.clone()).expect("dialled"));
     net::run(peer);
     id
@@ -87,7 +84,7 @@ async fn a_while(hub: &mut Swarm<Node>) {
     let mut pings = 0;
     while pings < 20 {
         let event = hub.select_next_some().await;
-        pings += usize::from(matches!(event, libp2p::swarm::SwarmEvent::Behaviour(NodeEvent::Ping(_))));
+        pings += usize::from(matches!(event, SwarmEvent::Behaviour(NodeEvent::Ping(_))));
     }
 }
 
@@ -98,16 +95,13 @@ fn streams_count_but_for_those_left_out() {
     within(async {
         let counter = StreamCounter::default().leave_out(AUXILIARY);
         let (mut hub, manager, address) = hub(Some(counter)).await;
-        let topic = gossipsub::IdentTopic::new("news");
-        hub.behaviour_mut().gossipsub.subscribe(&topic).expect("subscribed");
-        let busy = visitor(&address, 1, Some("news"));
+        let busy = visitor(&address, 1, true);
         until(&mut hub, || streams(&manager, &busy) == [Some(2)]).await;
-        let idle = visitor(&address, 1, None);
-        // The hub tells it of the topic; it has nothing to tell.
-        until(&mut hub, || streams(&manager, &idle) == [Some(1)]).await;
+        let idle = visitor(&address, 1, false);
+        until(&mut hub, || streams(&manager, &idle) == [Some(0)]).await;
         a_while(&mut hub).await;
         assert_eq!(streams(&manager, &busy), [Some(2)], "one each way, and no ping");
-        assert_eq!(streams(&manager, &idle), [Some(1)]);
+        assert_eq!(streams(&manager, &idle), [Some(0)], "known to be none, which is not unknown");
     });
 }
 
@@ -115,9 +109,11 @@ fn streams_count_but_for_those_left_out() {
 fn without_exceptions_every_stream_counts() {
     within(async {
         let (mut hub, manager, address) = hub(Some(StreamCounter::default())).await;
-        let peer = visitor(&address, 1, Some("news"));
-        // A ping stream each way, which stay, and the peer's gossip.
-        until(&mut hub, || streams(&manager, &peer) == [Some(3)]).await;
+        let peer = visitor(&address, 1, true);
+        // Ping keeps one open in each direction, too.
+        until(&mut hub, || streams(&manager, &peer) == [Some(4)]).await;
+        a_while(&mut hub).await;
+        assert_eq!(streams(&manager, &peer), [Some(4)], "what identify opened has been closed");
     });
 }
 
@@ -125,7 +121,7 @@ fn without_exceptions_every_stream_counts() {
 fn without_the_wrapper_the_count_is_unknown_and_not_zero() {
     within(async {
         let (mut hub, manager, address) = hub(None).await;
-        let peer = visitor(&address, 1, Some("news"));
+        let peer = visitor(&address, 1, true);
         until(&mut hub, || streams(&manager, &peer).len() == 1).await;
         a_while(&mut hub).await;
         assert_eq!(streams(&manager, &peer), [None]);
@@ -139,17 +135,17 @@ fn each_connection_has_its_own_count() {
         let counter = StreamCounter::default().leave_out(AUXILIARY);
         let (mut counted, manager, address) = hub(Some(counter)).await;
         let (mut uncounted, other, elsewhere) = hub(None).await;
-        let several = visitor(&address, 4, None);
-        let gossips = visitor(&address, 1, Some("news"));
-        let outside = visitor(&elsewhere, 4, Some("news"));
+        let several = visitor(&address, 4, false);
+        let gossips = visitor(&address, 1, true);
+        let outside = visitor(&elsewhere, 4, true);
         let running = tokio::spawn(async move { until(&mut uncounted, || false).await });
         until(&mut counted, || {
-            streams(&manager, &several) == [Some(0); 4] && streams(&manager, &gossips) == [Some(1)]
+            streams(&manager, &several) == [Some(0); 4] && streams(&manager, &gossips) == [Some(2)]
         })
         .await;
         a_while(&mut counted).await;
         assert_eq!(streams(&manager, &several), [Some(0); 4]);
-        assert_eq!(streams(&manager, &gossips), [Some(1)]);
+        assert_eq!(streams(&manager, &gossips), [Some(2)]);
         assert_eq!(streams(&other, &outside), [None; 4], "nobody counts there");
         running.abort();
     });
@@ -160,9 +156,10 @@ fn of_equal_peers_the_idle_one_goes_first() {
     within(async {
         let counter = StreamCounter::default().leave_out(AUXILIARY);
         let (mut hub, manager, address) = hub(Some(counter)).await;
-        let idle = visitor(&address, 1, None);
-        let busy = visitor(&address, 1, Some("news"));
-        until(&mut hub, || streams(&manager, &idle) == [Some(0)] && streams(&manager, &busy) == [Some(1)]).await;
+        let idle = visitor(&address, 1, false);
+        let busy = visitor(&address, 1, true);
+        until(&mut hub, || streams(&manager, &idle) == [Some(0)] && streams(&manager, &busy) == [Some(2)])
+            .await;
         let plan = manager.plan_trim();
         assert_eq!(plan.victims.len(), 1);
         assert_eq!(plan.victims[0].peer, idle);

@@ -47,7 +47,8 @@ impl Alone {
         let (peer_id, connection_id, endpoint) =
             (PeerId::random(), ConnectionId::new_unchecked(id), self.endpoint.clone());
         let address = endpoint.get_remote_address();
-        let handler = self.behaviour.handle_established_inbound_connection(connection_id, peer_id, address, address);
+        let handler =
+            self.behaviour.handle_established_inbound_connection(connection_id, peer_id, address, address);
         assert!(handler.is_ok(), "there are no limits");
         self.behaviour.on_swarm_event(FromSwarm::ConnectionEstablished(ConnectionEstablished {
             peer_id,
