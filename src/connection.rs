@@ -76,6 +76,18 @@ pub trait Connection: Send + Sync + 'static {
     /// panics, the panic is caught, counted in the report and logged, and the other closes go on. The connection counts as
     /// *closing* until [`disconnected`](crate::BasicConnManager::disconnected) is called for it.
     fn close(&self, reason: CloseReason);
+
+    /// [`close`](Self::close) with the peer's value at the claim. This is what the manager calls; override it if you report the value.
+    fn close_at(&self, reason: CloseReason, value: i64) {
+        let _ = value;
+        self.close(reason);
+    }
+
+    /// Hears that the peer's last protection has been lifted, for whoever keeps protected peers connected.
+    ///
+    /// Called on the thread that unprotects, after the fact and with nothing held, perhaps more often than needed: the peer may never have
+    /// been protected, or be protected again. A panic is caught and logged. Does nothing by default.
+    fn protection_lifted(&self) {}
 }
 
 /// What is known of a connection.

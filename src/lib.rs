@@ -108,6 +108,8 @@ mod interface;
 mod manager;
 #[cfg(feature = "memory")]
 pub mod memory;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 mod names;
 mod null;
 mod peer;
@@ -116,6 +118,8 @@ mod policy;
 mod reclaim;
 mod report;
 mod snapshot;
+#[cfg(feature = "libp2p")]
+pub mod swarm;
 #[allow(unsafe_code)]
 mod sync;
 pub mod testing;
@@ -128,7 +132,7 @@ pub use decayer::{Decayer, DecayingTag};
 pub use interface::{CloseError, ConnLimiter, ConnManager, LimitError, Protection, TagInfo};
 pub use manager::{
     BasicConnManager, Builder, CancelToken, Clock, ConfigError, GracePer, Handle, ManagerInfo, ManualClock,
-    Notifee, OwnedPeerHandle, PeerHandle, PeerView, Settings, Snapshot, SystemClock,
+    Notifee, OwnedPeerHandle, PeerHandle, PeerView, Settings, Snapshot, SystemClock, TrimObserver,
 };
 pub use names::{AsTag, Tag};
 pub use null::NullConnManager;

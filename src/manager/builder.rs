@@ -16,6 +16,7 @@ use super::bucket::Bucket;
 use super::clock::{Clock, SystemClock};
 use super::decaying::Registry;
 use super::gate::TrimGate;
+use super::observers::Observers;
 use super::settings::{ConfigError, GracePer, Settings};
 use super::time::Time;
 use super::{BasicConnManager, Inner, OnTrim, Table};
@@ -270,6 +271,7 @@ where
             owed: AtomicBool::new(false),
             gate: TrimGate::new(),
             on_trim: self.on_trim,
+            observers: Observers::default(),
             ignored: AtomicU64::new(0),
         });
         let background =

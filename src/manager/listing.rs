@@ -9,7 +9,7 @@ use ahash::RandomState;
 
 use super::BasicConnManager;
 use super::decaying::Appraiser;
-use crate::connection::{ConnInfo, Connection, Entry};
+use crate::connection::{ConnInfo, Connection, Direction, Entry};
 use crate::peer::{Tagged, tagged};
 use crate::snapshot::{Cut, PeerAt};
 
@@ -134,6 +134,11 @@ where
     #[must_use]
     pub fn connections(&self) -> usize {
         self.at.links.conns.len()
+    }
+
+    /// Who opened each of its connections.
+    pub fn directions(&self) -> impl Iterator<Item = Direction> + use<'s, P, C> {
+        self.at.links.conns.iter().map(|conn| conn.entry.direction)
     }
 
     /// Its connections. Asks each for its address and streams.

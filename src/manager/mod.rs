@@ -13,6 +13,7 @@ mod info;
 mod listing;
 mod notifee;
 mod object;
+mod observers;
 mod reconfigure;
 mod settings;
 mod time;
@@ -42,6 +43,7 @@ use background::Background;
 use bucket::Bucket;
 use decaying::Registry;
 use gate::TrimGate;
+use observers::Observers;
 use time::{Time, nanos};
 
 pub use builder::Builder;
@@ -50,6 +52,7 @@ pub use handle::{Handle, OwnedPeerHandle, PeerHandle};
 pub use info::ManagerInfo;
 pub use listing::{PeerView, Snapshot};
 pub use notifee::Notifee;
+pub use observers::TrimObserver;
 pub use settings::{ConfigError, GracePer, Settings};
 pub use trim::CancelToken;
 #[cfg(feature = "memory")]
@@ -87,6 +90,7 @@ struct Inner<P: Send + Sync + 'static, C: Connection> {
     /// A trim was cut short by the close rate, or could not run where it was asked for: the next check makes up for it.
     owed: AtomicBool,
     on_trim: Option<OnTrim<P>>,
+    observers: Observers<P>,
     /// Events of unknown connections, and of known ones that are said to be new.
     ignored: AtomicU64,
 }
@@ -273,12 +277,26 @@ where
     pub fn unprotect(&self, peer: &P, tag: impl AsTag) -> bool {
         loop {
             if let Some(tag) = self.inner.names.known(&tag) {
-                return self.inner.table.unprotect(peer, tag);
+                let by_another = self.inner.table.unprotect(peer, tag);
+                if !by_another {
+                    self.tell_unprotected(peer);
+                }
+                return by_another;
             }
             let by_another = self.is_protected(peer, None);
             // A name that has become known may be what was found. Names are never forgotten: one look more is the last.
             if self.inner.names.known(&tag).is_none() {
                 return by_another;
+            }
+        }
+    }
+
+    /// Tells the connections of `peer` that its last protection was lifted, with nothing held.
+    fn tell_unprotected(&self, peer: &P) {
+        let conns = self.inner.table.read(peer, |_, links| links.conns.to_vec()).unwrap_or_default();
+        for conn in conns {
+            if trim::panics_caught(|| conn.entry.conn.protection_lifted()) {
+                tracing::error!(target: "connmgr", id = ?conn.entry.id(), "a protection callback panicked");
             }
         }
     }

@@ -76,6 +76,8 @@ pub struct ClosedPeer<P> {
     pub value: i64,
     /// How many of its connections were closed.
     pub connections: usize,
+    /// How many of those it had opened.
+    pub inbound: usize,
     /// Why.
     pub reason: CloseReason,
     /// Whether it was protected: only [`force_trim`](crate::BasicConnManager::force_trim) closes such, and only if it must.

@@ -5,7 +5,7 @@ use std::hash::Hash;
 
 use super::choose::{Basis, TableCut};
 use super::{CancelToken, Inner, ToClose};
-use crate::connection::Connection;
+use crate::connection::{Connection, Direction};
 use crate::peer::Claim;
 use crate::policy::Ranked;
 use crate::report::{ClosedPeer, SpareReason, SparedPeer, TrimOutcome, TrimReport};
@@ -65,14 +65,16 @@ where
             let reason = match terms.map_or(Claim::InGrace, claim) {
                 Claim::Closed { conns, value, protected } => {
                     let (connections, reason) = (conns.len(), claimed.reason);
-                    claimed.entries.extend(conns);
+                    let inbound = conns.iter().filter(|entry| entry.direction == Direction::Inbound).count();
+                    claimed.entries.extend(conns.into_iter().map(|entry| (entry, value)));
                     if basis.allowed.is_some() {
                         self.bucket.take(connections);
                     }
                     done += peer.connections;
                     report.gone += peer.connections - connections;
                     report.closed_connections += connections;
-                    report.closed.push(ClosedPeer { peer: id, value, connections, reason, protected });
+                    let peer = id;
+                    report.closed.push(ClosedPeer { peer, value, connections, inbound, reason, protected });
                     continue;
                 }
                 Claim::Gone => {

@@ -68,19 +68,10 @@ where
             self.expire(&cut, &self.basis(&settings, TrimTrigger::Background));
             return;
         };
-        let report = match self.gate.enter(Meanwhile::Leave) {
-            Turn::Ours(lead) => self.run(lead, &settings, trigger, &CancelToken::new()),
-            // A trim that is running on another thread is left to it.
-            _ => TrimReport::new(trigger, TrimOutcome::Busy),
-        };
-        tracing::debug!(
-            target: "connmgr",
-            ?trigger,
-            closed = report.closed_connections,
-            wanted = report.target,
-            outcome = ?report.outcome,
-            "background trim"
-        );
+        // A trim that is running on another thread is left to it.
+        if let Turn::Ours(lead) = self.gate.enter(Meanwhile::Leave) {
+            let _ = self.run(lead, &settings, trigger, &CancelToken::new());
+        }
     }
 
     /// Trims, or joins the trim that is running.
@@ -132,7 +123,19 @@ where
         report.callback_panics = claimed.close();
         self.time.trimmed();
         report.elapsed = Duration::from_nanos(self.time.now().saturating_sub(began));
+        tracing::debug!(
+            target: "connmgr",
+            trigger = ?report.trigger,
+            outcome = ?report.outcome,
+            closed = report.closed_connections,
+            wanted = report.target,
+            spared = report.spared.len(),
+            cutoff = report.cutoff,
+            elapsed = ?report.elapsed,
+            "trim"
+        );
         let report = Arc::new(report);
+        self.observers.tell(&report);
         if let Some(heard) = &self.on_trim {
             heard(&report);
         }
@@ -212,7 +215,8 @@ fn reason(trigger: TrimTrigger) -> CloseReason {
 
 /// What was claimed and is to be closed, in order, come what may: also when the trim unwinds.
 struct ToClose<C: Connection> {
-    entries: VecDeque<Arc<Entry<C>>>,
+    /// Each with its peer's value at the claim.
+    entries: VecDeque<(Arc<Entry<C>>, i64)>,
     reason: CloseReason,
 }
 
@@ -228,9 +232,9 @@ impl<C: Connection> ToClose<C> {
 
     fn close_rest(&mut self) -> usize {
         let mut panics = 0;
-        while let Some(entry) = self.entries.pop_front() {
+        while let Some((entry, value)) = self.entries.pop_front() {
             // One connection that fails to close must not keep the others open.
-            if panics_caught(|| entry.conn.close(self.reason)) {
+            if panics_caught(|| entry.conn.close_at(self.reason, value)) {
                 panics += 1;
                 tracing::error!(target: "connmgr", id = ?entry.id(), "a close callback panicked");
             }

@@ -1,0 +1,460 @@
+//! Hard caps, in one account with the manager's watermarks: who may come in, and what is held by whom who did.
+//!
+//! What is admitted holds a reservation, released when it is dropped: a [`Pending`] from the first sign of a connection, a [`Place`] from the
+//! moment it is authenticated. The behaviour keeps both by connection id and drops them when the swarm says that the connection failed
+//! or closed. All counts are shared by the swarms that share the [`Admission`].
+
+mod arrivals;
+mod denied;
+mod subnets;
+#[cfg(test)]
+mod tests;
+
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use ipnet::IpNet;
+use libp2p_core::Multiaddr;
+use libp2p_core::multiaddr::Protocol;
+use libp2p_identity::PeerId;
+
+use super::Manager;
+use crate::connection::Direction;
+use crate::interface::ConnLimiter;
+
+use arrivals::Arrivals;
+use subnets::{Subnets, Tally};
+
+pub use denied::{Cap, Denied, LimitsError};
+pub(super) use subnets::Subnet;
+
+/// How long admission waits after a trim that made no room before it trims again.
+const TRIM_PAUSE: Duration = Duration::from_secs(1);
+
+/// Hard caps. Each is off unless it is set.
+///
+/// # Examples
+///
+/// ```
+/// use connmgr::swarm::{Admission, Limits};
+/// use std::{num::NonZeroU32, time::Duration};
+///
+/// let admission = Admission::new(
+///     Limits::default()
+///         .with_max_established(1_000)
+///         .with_trim_to_admit(50)
+///         .with_max_established_per_peer(2)
+///         .with_max_per_ipv4_subnet(24, 20)
+///         .with_max_per_ipv6_subnet(56, 8)
+///         .with_subnet_override("127.0.0.0/8".parse()?, None)
+///         .with_arrival_rate(NonZeroU32::new(20).unwrap(), Duration::from_secs(60)),
+/// )?;
+/// assert_eq!(admission.usage().established_inbound, 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Default, Debug)]
+#[must_use = "limits do nothing until an `Admission` is made of them"]
+pub struct Limits {
+    pending_inbound: Option<u32>,
+    pending_outbound: Option<u32>,
+    established_inbound: Option<u32>,
+    established_outbound: Option<u32>,
+    per_peer: Option<u32>,
+    established: Option<u32>,
+    trim_to_admit: Option<u32>,
+    spare_protected: bool,
+    ipv4_subnets: Vec<(u8, u32)>,
+    ipv6_subnets: Vec<(u8, u32)>,
+    overrides: Vec<(IpNet, Option<u32>)>,
+    arrivals: Option<(NonZeroU32, Duration)>,
+}
+
+impl Limits {
+    /// At most that many inbound connections that have not been authenticated yet.
+    pub fn with_max_pending_inbound(self, connections: u32) -> Self {
+        Self { pending_inbound: Some(connections), ..self }
+    }
+
+    /// At most that many dials under way.
+    pub fn with_max_pending_outbound(self, connections: u32) -> Self {
+        Self { pending_outbound: Some(connections), ..self }
+    }
+
+    /// At most that many established inbound connections.
+    pub fn with_max_established_inbound(self, connections: u32) -> Self {
+        Self { established_inbound: Some(connections), ..self }
+    }
+
+    /// At most that many established outbound connections.
+    pub fn with_max_established_outbound(self, connections: u32) -> Self {
+        Self { established_outbound: Some(connections), ..self }
+    }
+
+    /// At most that many established connections, of both directions together.
+    pub fn with_max_established(self, connections: u32) -> Self {
+        Self { established: Some(connections), ..self }
+    }
+
+    /// At most that many established connections with one peer.
+    pub fn with_max_established_per_peer(self, connections: u32) -> Self {
+        Self { per_peer: Some(connections), ..self }
+    }
+
+    /// Where a cap on established connections is reached, trims first, and lets the newcomer in on the room that makes.
+    ///
+    /// What a trim closes goes on holding its socket for a moment. Until it is gone, up to `overshoot` connections above the
+    /// cap are admitted. A trim that makes no room is not repeated within a second.
+    ///
+    /// The trim runs on the task that polls the swarm, and waits for a trim that another thread is running.
+    pub fn with_trim_to_admit(self, overshoot: u32) -> Self {
+        Self { trim_to_admit: Some(overshoot), ..self }
+    }
+
+    /// Whether protected peers are admitted beyond the caps on established connections (they count, though). No by default.
+    pub fn with_protected_admitted(self, admitted: bool) -> Self {
+        Self { spare_protected: admitted, ..self }
+    }
+
+    /// At most that many connections, pending inbound ones included, with the addresses of one IPv4 subnet, which is what has the first `prefix`
+    /// bits in common. May be called for several lengths: each holds.
+    pub fn with_max_per_ipv4_subnet(mut self, prefix: u8, connections: u32) -> Self {
+        self.ipv4_subnets.push((prefix, connections));
+        self
+    }
+
+    /// The same for IPv6 subnets. A host often has a whole /64 or more to itself, so longer prefixes bound nothing.
+    pub fn with_max_per_ipv6_subnet(mut self, prefix: u8, connections: u32) -> Self {
+        self.ipv6_subnets.push((prefix, connections));
+        self
+    }
+
+    /// For addresses of `subnet` this cap holds instead of those by prefix; `None`: no cap. Where several subnets match, the smallest counts.
+    pub fn with_subnet_override(mut self, subnet: IpNet, connections: Option<u32>) -> Self {
+        self.overrides.push((subnet.trunc(), connections));
+        self
+    }
+
+    /// At most `connections` inbound connections from one address (of IPv6: one /64) in a row, and as many `per` that time in the long run.
+    ///
+    /// 65,536 addresses are told apart at a time: while more than that arrive faster than they are forgotten, those that come
+    /// on top share one rate.
+    pub fn with_arrival_rate(self, connections: NonZeroU32, per: Duration) -> Self {
+        Self { arrivals: Some((connections, per)), ..self }
+    }
+}
+
+/// How much of an [`Admission`] is in use. Each number is read at its own instant.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[non_exhaustive]
+pub struct Usage {
+    /// Inbound connections that have not been authenticated yet.
+    pub pending_inbound: u32,
+    /// Dials under way.
+    pub pending_outbound: u32,
+    /// Established inbound connections, those being closed included.
+    pub established_inbound: u32,
+    /// Established outbound connections, those being closed included.
+    pub established_outbound: u32,
+    /// Established connections that the manager is closing.
+    pub closing: u32,
+    /// Peers that hold a place.
+    pub peers: usize,
+    /// Subnets that hold a place.
+    pub subnets: usize,
+}
+
+/// The account of hard caps. Swarms that share a manager share it, too, by its [`Arc`].
+///
+/// # Progress
+///
+/// Nobody waits, but for the shards of the tables of peers, subnets and addresses, which are locked for the length of a count.
+#[derive(Debug)]
+pub struct Admission {
+    limits: Limits,
+    pending_inbound: AtomicU32,
+    pending_outbound: AtomicU32,
+    /// Established connections: inbound in the lower half, outbound in the upper, so that one step checks and counts both and their sum.
+    established: AtomicU64,
+    /// Those of them that the manager is closing, in the same halves.
+    closing: AtomicU64,
+    peers: Tally<PeerId>,
+    subnets: Subnets,
+    arrivals: Option<Arrivals>,
+    born: Instant,
+    /// When admission may trim again, in nanoseconds since `born`.
+    next_trim: AtomicU64,
+}
+
+fn unit(direction: Direction) -> u64 {
+    match direction {
+        Direction::Inbound => 1,
+        Direction::Outbound => 1 << 32,
+    }
+}
+
+/// The halves of a count: inbound, outbound.
+fn halves(count: u64) -> (u64, u64) {
+    (count & u64::from(u32::MAX), count >> 32)
+}
+
+impl Admission {
+    /// An account with nothing in it.
+    ///
+    /// # Errors
+    ///
+    /// [`LimitsError`] if a prefix is longer than an address, or an arrival rate is for no time or too long a time.
+    pub fn new(limits: Limits) -> Result<Arc<Self>, LimitsError> {
+        let subnets = Subnets::new(&limits.ipv4_subnets, &limits.ipv6_subnets, &limits.overrides)?;
+        let arrivals =
+            limits.arrivals.map(|(connections, per)| Arrivals::new(connections, per)).transpose()?;
+        Ok(Arc::new(Self {
+            limits,
+            pending_inbound: AtomicU32::new(0),
+            pending_outbound: AtomicU32::new(0),
+            established: AtomicU64::new(0),
+            closing: AtomicU64::new(0),
+            peers: Tally::default(),
+            subnets,
+            arrivals,
+            born: Instant::now(),
+            next_trim: AtomicU64::new(0),
+        }))
+    }
+
+    /// How much is in use.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        let (inbound, outbound) = halves(self.established.load(Ordering::Acquire));
+        let (closing_in, closing_out) = halves(self.closing.load(Ordering::Acquire));
+        Usage {
+            pending_inbound: self.pending_inbound.load(Ordering::Acquire),
+            pending_outbound: self.pending_outbound.load(Ordering::Acquire),
+            established_inbound: inbound as u32,
+            established_outbound: outbound as u32,
+            closing: (closing_in + closing_out) as u32,
+            peers: self.peers.len(),
+            subnets: self.subnets.len(),
+        }
+    }
+
+    /// Whether these caps leave the manager room to do its work.
+    pub(super) fn check(&self, manager: &Manager) -> Result<(), LimitsError> {
+        match (self.limits.trim_to_admit, self.limits.established) {
+            (Some(_), Some(cap)) => {
+                let (cap, low_water) = (cap as usize, manager.info().low_water);
+                if cap > low_water { Ok(()) } else { Err(LimitsError::NotAboveLow { cap, low_water }) }
+            }
+            _ => manager
+                .check_limit(self)
+                .map_err(|error| LimitsError::BelowHigh { cap: error.limit, high_water: error.high_water }),
+        }
+    }
+
+    /// Takes in a connection that has not been authenticated yet; an outbound one has no address yet.
+    pub(super) fn begin(
+        self: &Arc<Self>,
+        direction: Direction,
+        remote: Option<&Multiaddr>,
+    ) -> Result<Pending, Denied> {
+        let (count, cap, limit) = match direction {
+            Direction::Inbound => (&self.pending_inbound, Cap::PendingInbound, self.limits.pending_inbound),
+            Direction::Outbound => {
+                (&self.pending_outbound, Cap::PendingOutbound, self.limits.pending_outbound)
+            }
+        };
+        let address = remote.and_then(ip_of);
+        if let (Some(arrivals), Some(address), Direction::Inbound) = (&self.arrivals, address, direction) {
+            arrivals.check(address)?;
+        }
+        let subnet = self.enter_subnet(address)?;
+        let limit = limit.unwrap_or(u32::MAX);
+        let counted = count
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |held| (held < limit).then_some(held + 1));
+        match counted {
+            Ok(_) => Ok(Pending { admission: Arc::clone(self), direction, subnet }),
+            Err(_) => Err(Denied::Full { cap, limit }),
+        }
+    }
+
+    /// Takes in an address's subnets, or nothing for what has no address.
+    pub(super) fn enter_subnet(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Option<Subnet>, Denied> {
+        address.map(|address| Subnet::enter(self, address, true)).transpose()
+    }
+
+    /// The same without regard to caps: for an established connection that has moved.
+    pub(super) fn move_subnet(self: &Arc<Self>, remote: &Multiaddr) -> Option<Subnet> {
+        ip_of(remote).and_then(|address| Subnet::enter(self, address, false).ok())
+    }
+
+    /// Takes in an authenticated connection, after a trim if that is what it needs and may have.
+    pub(super) fn admit(
+        self: &Arc<Self>,
+        peer: PeerId,
+        direction: Direction,
+        manager: &Manager,
+    ) -> Result<Place, Denied> {
+        let exempt = self.limits.spare_protected && manager.is_protected(&peer, None);
+        let per_peer = if exempt { None } else { self.limits.per_peer };
+        let limit = per_peer.unwrap_or(u32::MAX);
+        if !self.peers.take(peer, limit) {
+            return Err(Denied::Full { cap: Cap::EstablishedPerPeer, limit });
+        }
+        let counted = match self.count(direction, exempt) {
+            Err(_) if self.make_room(manager) => self.count(direction, exempt),
+            counted => counted,
+        };
+        match counted {
+            Ok(()) => Ok(Place { admission: Arc::clone(self), peer, direction, stage: AtomicU8::new(OPEN) }),
+            Err(denied) => {
+                self.peers.give_back(&peer);
+                Err(denied)
+            }
+        }
+    }
+
+    /// Counts one more established connection if the caps allow.
+    fn count(&self, direction: Direction, exempt: bool) -> Result<(), Denied> {
+        let (limits, mut denied) = (&self.limits, None);
+        let counted = self.established.fetch_update(Ordering::AcqRel, Ordering::Acquire, |held| {
+            let (inbound, outbound) = halves(held);
+            let (closing_in, closing_out) = halves(self.closing.load(Ordering::Acquire));
+            let own = match direction {
+                Direction::Inbound => {
+                    (Cap::EstablishedInbound, limits.established_inbound, inbound, closing_in)
+                }
+                Direction::Outbound => {
+                    (Cap::EstablishedOutbound, limits.established_outbound, outbound, closing_out)
+                }
+            };
+            let total = (Cap::Established, limits.established, inbound + outbound, closing_in + closing_out);
+            let full = |(_, limit, held, closing): &(Cap, Option<u32>, u64, u64)| {
+                let limit = limit.map_or(u64::MAX, u64::from);
+                match limits.trim_to_admit {
+                    // What is being closed counts only against the overshoot.
+                    Some(overshoot) => {
+                        held.saturating_sub(*closing) >= limit
+                            || *held >= limit.saturating_add(overshoot.into())
+                    }
+                    None => *held >= limit,
+                }
+            };
+            denied = [own, total].into_iter().filter(|_| !exempt).find(full);
+            denied.is_none().then(|| held + unit(direction))
+        });
+        match (counted, denied) {
+            (Err(_), Some((cap, limit, ..))) => Err(Denied::Full { cap, limit: limit.unwrap_or(u32::MAX) }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Trims, unless that is not wanted or was in vain just now. Returns whether something is being closed.
+    fn make_room(&self, manager: &Manager) -> bool {
+        if self.limits.trim_to_admit.is_none() {
+            return false;
+        }
+        let now = |admission: &Self| u64::try_from(admission.born.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        if now(self) < self.next_trim.load(Ordering::Relaxed) {
+            return false;
+        }
+        let made = manager.trim_open_conns().closed_connections > 0;
+        if !made {
+            let pause = u64::try_from(TRIM_PAUSE.as_nanos()).unwrap_or(u64::MAX);
+            self.next_trim.store(now(self).saturating_add(pause), Ordering::Relaxed);
+        }
+        made
+    }
+}
+
+impl ConnLimiter for Admission {
+    /// The cap on established connections, or the largest number there is.
+    fn conn_limit(&self) -> usize {
+        self.limits.established.map_or(usize::MAX, |limit| limit as usize)
+    }
+}
+
+/// The address that subnets and arrivals go by: that of the remote itself, not that of a relay.
+pub(super) fn ip_of(remote: &Multiaddr) -> Option<IpAddr> {
+    if remote.iter().any(|part| part == Protocol::P2pCircuit) {
+        return None;
+    }
+    match remote.iter().next()? {
+        Protocol::Ip4(address) => Some(address.into()),
+        // An IPv4 address in the guise of an IPv6 one is the same host.
+        Protocol::Ip6(address) => Some(IpAddr::V6(address).to_canonical()),
+        _ => None,
+    }
+}
+
+/// The reservation of a connection that has not been authenticated yet.
+#[derive(Debug)]
+pub(super) struct Pending {
+    admission: Arc<Admission>,
+    direction: Direction,
+    /// Kept when the rest is given back: see [`Pending::settle`].
+    subnet: Option<Subnet>,
+}
+
+impl Pending {
+    /// The connection is authenticated: gives back what was pending, and keeps the place in its subnets.
+    pub(super) fn settle(mut self) -> Option<Subnet> {
+        self.subnet.take()
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        let count = match self.direction {
+            Direction::Inbound => &self.admission.pending_inbound,
+            Direction::Outbound => &self.admission.pending_outbound,
+        };
+        count.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// The stages of a [`Place`], in order.
+const OPEN: u8 = 0;
+const CLOSING: u8 = 1;
+const GIVEN_BACK: u8 = 2;
+
+/// The place of an established connection. The manager may keep it after the connection is gone, so it is given back by hand.
+#[derive(Debug)]
+pub(super) struct Place {
+    admission: Arc<Admission>,
+    peer: PeerId,
+    direction: Direction,
+    stage: AtomicU8,
+}
+
+impl Place {
+    /// The manager is closing the connection: it makes room for others.
+    pub(super) fn mark_closing(&self) {
+        // Counted before it shows, so that who gives the place back finds it counted.
+        self.admission.closing.fetch_add(unit(self.direction), Ordering::AcqRel);
+        if self.stage.compare_exchange(OPEN, CLOSING, Ordering::AcqRel, Ordering::Acquire).is_err() {
+            self.admission.closing.fetch_sub(unit(self.direction), Ordering::AcqRel);
+        }
+    }
+
+    /// The connection is gone. Idempotent.
+    pub(super) fn give_back(&self) {
+        let stage = self.stage.swap(GIVEN_BACK, Ordering::AcqRel);
+        if stage == GIVEN_BACK {
+            return;
+        }
+        // First what is held, then what is closing of it: the other way round a newcomer might find no room.
+        self.admission.established.fetch_sub(unit(self.direction), Ordering::AcqRel);
+        if stage == CLOSING {
+            self.admission.closing.fetch_sub(unit(self.direction), Ordering::AcqRel);
+        }
+        self.admission.peers.give_back(&self.peer);
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.give_back();
+    }
+}
