@@ -2,9 +2,9 @@
 //!
 //! | target | runs | against |
 //! |---|---|---|
-//! | [`interleave`] | a program of two to four threads, in an interleaving that the bytes decide | linearizability, consistent cuts, reclamation |
-//! | [`ops`] | a program of one thread | a sequential oracle on the standard collections |
-//! | [`policy`] | the choice of a trim's victims | a brute-force reference |
+//! | [`interleave()`] | a program of two to four threads, in an interleaving that the bytes decide | linearizability, consistent cuts, reclamation |
+//! | [`ops()`] | a program of one thread | a sequential oracle on the standard collections |
+//! | [`policy()`] | the choice of a trim's victims | a brute-force reference |
 //!
 //! The targets are here, and not in `fuzz_targets`, for the tests to replay the corpora under stable.
 //!

@@ -134,11 +134,11 @@ impl Player<'_> {
             }
             20 | 21 => self.take_or_release_snapshot(),
             22 => {
-                let crowd = CROWD..CROWD + u.int_in_range(0..=200)?;
+                let crowd = CROWD..CROWD + u.int_in_range(0..=100)?;
                 crowd.for_each(|peer| self.set(peer, NAMES[0], 1));
             }
             _ => {
-                let crowd = CROWD..CROWD + u.int_in_range(0..=200)?;
+                let crowd = CROWD..CROWD + u.int_in_range(0..=100)?;
                 for peer in crowd {
                     self.manager.untag_peer(&peer, NAMES[0]);
                     self.oracle.untag(peer, NAMES[0]);
