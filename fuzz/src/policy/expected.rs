@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use connmgr::{CloseReason, ClosedPeer, SpareReason, SparedPeer, TrimOutcome};
+use connmgr::{CloseReason, ClosedPeer, Connection, Direction, SpareReason, SparedPeer, TrimOutcome};
 
 use super::population::Member;
 use crate::reference::{Standing, Task, Why};
@@ -57,7 +57,7 @@ pub fn expect(
         expected.cutoff = expected.cutoff.max(Some(standing.value));
         let kept = member.kept(standing.open.len());
         let spare = |reason| SparedPeer { peer: standing.peer, value: standing.value, reason };
-        if kept == 0 {
+        if kept.is_empty() {
             done += standing.open.len();
             expected.gone += standing.open.len();
         } else if why == Why::Emergency && member.protected && !standing.protected && !late {
@@ -70,10 +70,12 @@ pub fn expect(
             expected.spared.push(spare(SpareReason::ValueRaised));
         } else {
             done += standing.open.len();
-            expected.gone += standing.open.len() - kept;
+            expected.gone += standing.open.len() - kept.len();
             let reason = if why == Why::Asked { CloseReason::Trim } else { CloseReason::Emergency };
             let (peer, value, protected) = (standing.peer, member.value, member.protected);
-            expected.closed.push(ClosedPeer { peer, value, connections: kept, reason, protected });
+            let inbound = kept.iter().filter(|line| line.direction() == Direction::Inbound).count();
+            let connections = kept.len();
+            expected.closed.push(ClosedPeer { peer, value, connections, inbound, reason, protected });
         }
     }
     for standing in protected_since {

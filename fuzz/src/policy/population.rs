@@ -122,10 +122,10 @@ impl Member {
         }
     }
 
-    /// How many of the connections it had at first it has still.
-    pub fn kept(&self, at_first: usize) -> usize {
+    /// Those of the connections it had at first that it has still.
+    pub fn kept(&self, at_first: usize) -> Vec<&Line> {
         let had = &self.every[..at_first];
-        self.lines.iter().filter(|line| had.iter().any(|other| Arc::ptr_eq(&line.0, &other.0))).count()
+        self.lines.iter().filter(|line| had.iter().any(|other| Arc::ptr_eq(&line.0, &other.0))).collect()
     }
 }
 
