@@ -38,8 +38,8 @@ fn a_report() {
             "outcome": "reached",
             "joined": false,
             "closed": [
-                {"peer": 2, "value": 2, "connections": 1, "reason": "trim", "protected": false},
-                {"peer": 3, "value": 3, "connections": 1, "reason": "trim", "protected": false},
+                {"peer": 2, "value": 2, "connections": 1, "inbound": 1, "reason": "trim", "protected": false},
+                {"peer": 3, "value": 3, "connections": 1, "inbound": 1, "reason": "trim", "protected": false},
             ],
             "closed_connections": 2,
             "spared": [{"peer": 1, "value": 1, "reason": "protected"}],
