@@ -7,13 +7,14 @@
 //!
 //! At last the stopped thread goes on, late as it is, and everything has to add up.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use connmgr_fuzz::execution;
 use connmgr_shuttle::testing::Loopback;
-use connmgr_shuttle::{BasicConnManager, ByValue};
+use connmgr_shuttle::{BasicConnManager, BumpFn, ByValue, DecayFn, DecayingTag};
 use shuttle::scheduler::{Schedule, Scheduler, Task, TaskId};
 use shuttle::thread;
 
@@ -21,10 +22,22 @@ use shuttle::thread;
 /// longest was seen to take, a trim that finds the table growing.
 const BOUND: usize = 1_000;
 
-type Manager = BasicConnManager<u64, Loopback>;
+/// What operations are about: a manager, and a tag of it that decays.
+struct World {
+    manager: BasicConnManager<u64, Loopback>,
+    decaying: DecayingTag<u64>,
+}
+
+impl Deref for World {
+    type Target = BasicConnManager<u64, Loopback>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.manager
+    }
+}
 
 /// An operation, by a name that failures tell.
-type Operation = (&'static str, fn(&Manager, u64));
+type Operation = (&'static str, fn(&World, u64));
 
 /// Every operation; the number is the thread's, so that each has connections of its own.
 const OPERATIONS: &[Operation] = &[
@@ -66,6 +79,27 @@ const OPERATIONS: &[Operation] = &[
         let snapshot = manager.snapshot();
         assert!(snapshot.get(&3).is_some() || !manager.is_protected(&3, None), "3 is protected at first");
         snapshot.iter().for_each(|peer| _ = peer.value());
+    }),
+    ("bump a decaying tag", |world, _| _ = world.decaying.bump(&1, 1)),
+    ("bump a decaying tag of unknown peers", |world, thread| {
+        (0..2).for_each(|peer| _ = world.decaying.bump(&(200 * thread + peer), 1));
+    }),
+    ("read a decaying tag", |world, _| _ = world.decaying.value(&1)),
+    ("drop decaying values", |world, thread| {
+        world.decaying.remove(&1);
+        (0..2).for_each(|peer| _ = world.decaying.remove(&(200 * thread + peer)));
+    }),
+    ("register, bump and close a decaying tag", |manager, thread| {
+        let (name, decay, bump) = (format!("{thread}"), DecayFn::none(), BumpFn::overwrite());
+        // In vain if the stopped thread has registered it.
+        if let Ok(tag) = manager.register_decaying_tag(&name, Duration::ZERO, decay, bump) {
+            let _ = tag.bump(&1, 1);
+            tag.close();
+        }
+    }),
+    ("explain a peer", |manager, _| drop(manager.explain(&1))),
+    ("change the settings", |manager, _| {
+        let _ = manager.reconfigure(|settings| settings.steady(None)).expect("valid settings");
     }),
     ("plan a trim", |manager, _| drop(manager.plan_trim())),
     ("ask for the counts", |manager, _| drop(manager.info())),
@@ -166,7 +200,7 @@ const SITUATIONS: [Situation; 4] = [
 ];
 
 impl Situation {
-    fn manager(self) -> Manager {
+    fn world(self) -> World {
         let manager = BasicConnManager::builder()
             .low_water(1)
             .high_water(2)
@@ -184,7 +218,11 @@ impl Situation {
         let _ = manager.protect(&3, "p");
         manager.connected(&4, Loopback::inbound(0));
         (0..self.peers).for_each(|peer| manager.tag_peer(&(70 + peer), "a", 1));
-        manager
+        let decaying = manager
+            .register_decaying_tag("decaying", Duration::ZERO, DecayFn::fixed(1), BumpFn::sum_unbounded())
+            .expect("the first of its name");
+        decaying.bump(&1, 5).expect("open");
+        World { manager, decaying }
     }
 }
 
@@ -194,11 +232,11 @@ fn run(stopped: &'static Operation, situation: Situation, points: usize) -> Arc<
     let schedule = StopAt { points, track: Arc::clone(&track), turn: 0, begun: false };
     let shared = Arc::clone(&track);
     execution::run(schedule, move || {
-        let manager = situation.manager();
-        let snapshot = situation.snapshot.then(|| manager.snapshot());
+        let world = situation.world();
+        let snapshot = situation.snapshot.then(|| world.snapshot());
         thread::scope(|scope| {
-            let (manager, track) = (&manager, &*shared);
-            let late = scope.spawn(move || (stopped.1)(manager, STOPPED as u64));
+            let (world, track) = (&world, &*shared);
+            let late = scope.spawn(move || (stopped.1)(world, STOPPED as u64));
             let others = [0, 1].map(|other| {
                 scope.spawn(move || {
                     for (place, operation) in OPERATIONS.iter().enumerate() {
@@ -207,7 +245,7 @@ fn run(stopped: &'static Operation, situation: Situation, points: usize) -> Arc<
                         }
                         track.doing[other].store(place, Ordering::Relaxed);
                         track.points[other].store(0, Ordering::Relaxed);
-                        (operation.1)(manager, OTHERS[other] as u64);
+                        (operation.1)(world, OTHERS[other] as u64);
                     }
                 })
             });
@@ -218,13 +256,13 @@ fn run(stopped: &'static Operation, situation: Situation, points: usize) -> Arc<
             late.join().expect("no operation panics");
         });
         drop(snapshot);
-        adds_up(&manager);
+        adds_up(&world);
     });
     track
 }
 
 /// The counts are those of what is there, and each connection was closed as often as it ought to be.
-fn adds_up(manager: &Manager) {
+fn adds_up(manager: &World) {
     let (snapshot, info) = (manager.snapshot(), manager.info());
     let conns: Vec<_> = snapshot.iter().flat_map(|peer| peer.conns()).collect();
     let closing = conns.iter().filter(|conn| conn.closing).count();
