@@ -36,11 +36,9 @@ impl Registered {
         let current = from.and_then(|stored| Some((self.value(&stored, now)?, stored)));
         let value = self.bump.apply(current.as_ref().map(|(value, stored)| (*value, stored)), delta, now);
         let Some((_, stored)) = current else { return Stored { value, bumped: now, added: now } };
-        // Where only the boundaries since the last bump count, a bump between the same two boundaries leaves the times, and so is one
-        // swap of a word.
-        let reads_times = self.decay.reads_last_bump() || self.bump.reads_last_bump();
-        let same = self.schedule.boundaries(now) == self.schedule.boundaries(stored.bumped);
-        let bumped = if same && !reads_times { stored.bumped } else { now };
+        // Where the two times make no difference, a bump leaves them, and so is one swap of a word.
+        let same = !self.bump.reads_last_bump() && self.decay.same_from(stored.bumped, now, &self.schedule);
+        let bumped = if same { stored.bumped } else { now };
         Stored { value, bumped, added: stored.added }
     }
 }
