@@ -93,8 +93,8 @@ impl<P> DecayingTag<P> {
     ///
     /// # Progress
     ///
-    /// Lock-free. Between two boundaries the second bump of a preset allocates nothing (but for [`DecayFn::expire_when_inactive`]);
-    /// the first, and one by a custom function, replaces the peer's state.
+    /// Lock-free. Between two boundaries the second bump of a preset allocates nothing (of [`DecayFn::expire_when_inactive`], the
+    /// third); those before it, and one that a custom function decays or makes, replace the peer's state.
     ///
     /// # Consistency
     ///

@@ -44,7 +44,7 @@
 //! [`force_trim`](BasicConnManager::force_trim) alone, and only when unprotected peers are not enough, may claim a protected peer; the report marks it.
 //!
 //! **P5. Bounded memory.** While a snapshot is held, garbage grows with structural changes and first writes after a snapshot, never with
-//! repeated updates of values, and is returned afterwards. A table has at most 16 slots (of a word) for each live record, or 64,
+//! repeated updates of values (bumps by a custom bump or decay function apart, which keep the instant of each), and is returned afterwards. A table has at most 16 slots (of a word) for each live record, or 64,
 //! and while it is migrated its successor besides; records of peers that left go once no earlier reader is left. What is left behind is
 //! at most 64 objects of each thread that has stopped calling, and what a guard still held when the last snapshot or trim ended, until
 //! the next one ends or calls go on. Ids and connections may be dropped late, on

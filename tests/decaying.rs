@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use common::{Manager, builder, closed, connect, connect_valued, peers, secs};
+use common::{Hooked, Late, Manager, builder, closed, connect, connect_valued, peers, secs, within};
 use connmgr::testing::Loopback;
 use connmgr::{
-    BumpFn, ConfigError, ConnManager, DecayError, DecayFn, DecayingTag, MAX_WEIGHT, ManualClock,
+    BumpFn, ByValue, ConfigError, ConnManager, DecayError, DecayFn, DecayingTag, MAX_WEIGHT, ManualClock,
     NullConnManager,
 };
 
@@ -379,6 +379,82 @@ fn functions_may_call_the_manager_and_panic() {
     clock.advance(secs(1));
     assert_eq!(broken.value(&1), Some(5), "a decay function that panics leaves the value");
     assert_eq!(broken.bump(&1, 6), Ok(6), "and the tag goes on");
+}
+
+/// The claim met a number it had never heard of, and panicked.
+#[test]
+fn a_tag_registered_while_a_trim_decides_counts_at_the_claim() {
+    let late = Late::default();
+    let hook = {
+        let late = late.clone();
+        move || {
+            let tag = register(&late.get(), "late", DecayFn::none(), BumpFn::overwrite());
+            tag.bump(&0, 1000).expect("open");
+        }
+    };
+    let manager = builder(1, 2).policy(Hooked(ByValue::reference(), hook)).build().unwrap();
+    let manager = Arc::new(manager);
+    late.set(&manager);
+    let _conns = connect_valued(&manager, 0..3);
+    let report = manager.trim_open_conns();
+    assert_eq!((closed(&report), report.spared[0].peer), (vec![1, 2], 0), "raised by the new tag");
+}
+
+/// Each look at the peer made the next one necessary, so the claim, or the drop of what has decayed away, never ended.
+#[test]
+fn a_decay_function_that_changes_the_very_peer_holds_up_no_trim() {
+    let calls = within("a trim", || {
+        let clock = ManualClock::new();
+        let builder = builder(1, 2).decay_resolution(secs(1)).clock(clock.clone());
+        let (manager, calls) = (Arc::new(builder.build().unwrap()), Arc::new(AtomicUsize::new(0)));
+        let _conns = connect(&manager, 0..2);
+        for (name, goes) in [("stays", false), ("goes", true)] {
+            let (within, calls) = (Arc::downgrade(&manager), Arc::clone(&calls));
+            let decay = DecayFn::custom(move |seen| {
+                let call = calls.fetch_add(1, Ordering::Relaxed);
+                assert!(call < 10_000, "asked for ever");
+                let manager = within.upgrade().expect("trimmed");
+                manager.protect(&0, "a change of structure");
+                manager.unprotect(&0, "a change of structure");
+                (!goes).then_some(seen.value)
+            });
+            register(&manager, name, decay, BumpFn::overwrite()).bump(&0, -5).unwrap();
+        }
+        clock.advance(secs(1));
+        assert_eq!(closed(&manager.trim_open_conns()), [0], "the least valuable");
+        calls.load(Ordering::Relaxed)
+    });
+    assert!(calls < 20, "{calls} calls for two values of one peer");
+}
+
+/// Its bumps replaced the state each time, and so made garbage without bound while a snapshot was held.
+#[test]
+fn a_value_that_expires_is_as_if_the_time_of_every_bump_were_kept() {
+    let (manager, clock) = decaying(1, 2);
+    let tag = manager
+        .register_decaying_tag(
+            "pop",
+            Duration::from_millis(1400),
+            DecayFn::expire_when_inactive(Duration::from_millis(2300)),
+            BumpFn::sum_unbounded(),
+        )
+        .unwrap();
+    for gap in (0..4_500).step_by(50) {
+        tag.remove(&1);
+        clock.set(Duration::ZERO);
+        for at in [100, 250, 300, 900, 950, 1_650, 1_700 + gap] {
+            clock.set(Duration::from_millis(at));
+            tag.bump(&1, 1).unwrap();
+        }
+        let last = 1_700 + gap;
+        // Boundaries are at 2, 3, 5, 6, 7, 9, 10 .. s: the first tick at or after k * 1.4 s.
+        let boundaries = (1_u64..).map(|k| (k * 1_400).div_ceil(1_000) * 1_000);
+        let expires = boundaries.clone().find(|at| *at >= last + 2_300).expect("there is a later one");
+        clock.set(Duration::from_millis(expires - 1));
+        assert!(tag.value(&1).is_some(), "last bumped at {last} ms: there until {expires} ms");
+        clock.set(Duration::from_millis(expires));
+        assert_eq!(tag.value(&1), None, "last bumped at {last} ms: gone at {expires} ms");
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::{builder, closed, connect_valued, manager, secs};
 use connmgr::testing::Loopback;
-use connmgr::{Exemption, Explanation, GracePer, ManualClock, Rank, Standing};
+use connmgr::{BumpFn, DecayFn, Exemption, Explanation, GracePer, ManualClock, Rank, Standing};
 
 fn places(explained: &[Explanation<u64>]) -> Vec<(u64, usize, bool)> {
     let place = |explanation: &Explanation<u64>| match explanation.standing {
@@ -54,6 +54,18 @@ fn an_explanation_changes_nothing() {
     let _ = manager.explain(&1);
     assert_eq!(manager.explain(&99), None, "an unknown peer has no standing");
     assert_eq!(manager.info(), before, "and no peer is made for it");
+}
+
+/// It was listed as temporary, though it is unknown to `tag_info` and in no snapshot.
+#[test]
+fn a_peer_of_which_all_has_decayed_away_has_no_standing() {
+    let clock = ManualClock::new();
+    let manager = builder(1, 2).decay_resolution(secs(1)).clock(clock.clone()).build().unwrap();
+    let tag = manager.register_decaying_tag("t", secs(1), DecayFn::fixed(1), BumpFn::overwrite()).unwrap();
+    tag.bump(&1, 1).unwrap();
+    assert!(manager.explain(&1).is_some(), "temporary");
+    clock.advance(secs(1));
+    assert_eq!((manager.explain(&1), manager.explain_all()), (None, vec![]), "nothing is left");
 }
 
 #[test]

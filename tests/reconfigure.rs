@@ -150,7 +150,7 @@ impl<F: Fn() + Send + Sync + 'static> TrimPolicy for WhileGathering<F> {
 }
 
 #[test]
-fn a_trim_goes_by_the_settings_it_began_with() {
+fn a_trim_goes_by_the_settings_it_began_with_and_a_change_by_its_policy_is_made_up_for() {
     let late = Late::default();
     let heard = Arc::new(Mutex::new(Vec::new()));
     let hook = {
@@ -164,7 +164,7 @@ fn a_trim_goes_by_the_settings_it_began_with() {
             }
         }
     };
-    let manager = Arc::new(builder(8, 100).policy(WhileGathering(hook)).build().unwrap());
+    let (manager, clock, told) = watched(builder(8, 100).policy(WhileGathering(hook)));
     late.set(&manager);
     connect_valued(&manager, 0..10);
     let report = within("a trim whose policy reconfigures", {
@@ -178,8 +178,11 @@ fn a_trim_goes_by_the_settings_it_began_with() {
     );
     assert_eq!((report.target, closed(&report)), (2, vec![0, 1]), "ten less eight, as when it began");
     assert_eq!(manager.info().low_water, 2, "though the settings are changed");
-    let report = manager.trim_open_conns();
-    assert_eq!(closed(&report), [2, 3, 4, 5, 6, 7], "the next one goes by the new ones");
+    assert_eq!(told.try_recv().map(|report| report.trigger), Ok(TrimTrigger::Explicit));
+    next_check(&clock);
+    let report = told.try_recv().expect("owed, though that trim reached its own target");
+    assert_eq!(report.trigger, TrimTrigger::Background);
+    assert_eq!(closed(&report), [2, 3, 4, 5, 6, 7], "it goes by the new ones");
 }
 
 #[test]

@@ -13,7 +13,7 @@ pub(crate) const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 6
 pub enum DecayError {
     /// A decaying tag of that name is registered already.
     Duplicate(String),
-    /// The decaying tag, or its manager, has been closed.
+    /// The decaying tag has been closed.
     Closed,
     /// There have been 2^30 decaying tags, and their numbers are not used again.
     TooMany,

@@ -167,10 +167,18 @@ impl DecayFn {
         }
     }
 
-    /// Whether its answer may depend on when exactly the value was last bumped, rather than only on how many boundaries
-    /// there were since, and on when it was added.
-    pub(crate) fn reads_last_bump(&self) -> bool {
-        matches!(self.0, Kind::ExpireWhenInactive(_) | Kind::Custom(_))
+    /// Whether a value that was last bumped at `one` time is, at any later one, what it would be if it had been bumped at the `other`.
+    pub(crate) fn same_from(&self, one: u64, other: u64, schedule: &Schedule) -> bool {
+        let boundaries = match self.0 {
+            Kind::Custom(_) => return one == other,
+            // All that counts is the boundary that removes it: the first one so much later, or after that.
+            Kind::ExpireWhenInactive(after) => {
+                let after = u64::try_from(after.as_nanos()).unwrap_or(u64::MAX).saturating_sub(1);
+                [one, other].map(|at| schedule.boundaries(at.saturating_add(after)))
+            }
+            _ => [one, other].map(|at| schedule.boundaries(at)),
+        };
+        boundaries[0] == boundaries[1]
     }
 
     /// The value at `now`, or `None` if it has decayed away. At a time before the last bump it is what that bump made it.

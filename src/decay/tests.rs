@@ -204,20 +204,31 @@ fn bad_parameters_are_told() {
     assert_eq!(DecayFn::half_life(too_long - Duration::from_nanos(1)).check(), Ok(()), "the longest passes");
 }
 
-/// A manager may keep the last bump's boundary alone for functions that say they do not read its instant.
+/// A bump leaves the time of the last one where the function says that the two make no difference.
 #[test]
-fn functions_say_whether_they_read_the_last_bump() {
+fn functions_say_which_times_of_a_bump_are_the_same_to_them() {
     let schedule = Schedule::new(0, 10, 25);
-    for decay in presets().into_iter().filter(|decay| !decay.reads_last_bump()) {
-        for now in (50..5000).step_by(7) {
-            // All of these are between the first boundary, at 30, and the second, at 50.
-            let bumped = [30, 37, 49].map(|bumped| Stored { value: 100_000, bumped, added: 10 });
-            let [early, middle, late] = bumped.map(|stored| decay.at(&stored, &schedule, now));
-            assert!(early == middle && middle == late, "{decay:?} at {now}: {early:?} {middle:?} {late:?}");
+    let expiring = DecayFn::expire_when_inactive(Duration::from_nanos(55));
+    for decay in presets().into_iter().chain([expiring.clone()]) {
+        for (one, other) in (20..120).flat_map(|one| (20..120).map(move |other| (one, other))) {
+            if !decay.same_from(one, other, &schedule) {
+                continue;
+            }
+            for now in (0..500).step_by(7).filter(|now| *now >= one.max(other)) {
+                let at = |bumped| decay.at(&Stored { value: 100_000, bumped, added: 10 }, &schedule, now);
+                assert_eq!(at(one), at(other), "{decay:?} at {now}, bumped at {one} or {other}");
+            }
         }
     }
-    assert!(DecayFn::expire_when_inactive(secs(1)).reads_last_bump());
-    assert!(DecayFn::custom(|seen| Some(seen.value)).reads_last_bump());
+    let fixed = DecayFn::fixed(1);
+    assert!(
+        fixed.same_from(30, 49, &schedule) && !fixed.same_from(49, 50, &schedule),
+        "boundaries at 30, 50"
+    );
+    // 55 after 45 is the boundary at 100.
+    assert!(expiring.same_from(26, 45, &schedule) && !expiring.same_from(45, 46, &schedule));
+    let custom = DecayFn::custom(|seen| Some(seen.value));
+    assert!(custom.same_from(30, 30, &schedule) && !custom.same_from(30, 31, &schedule));
     assert!(BumpFn::custom(|seen, _| seen.value).reads_last_bump());
     assert!(!BumpFn::overwrite().reads_last_bump());
 }

@@ -1,20 +1,22 @@
 //! Decaying tags: which there are, and what a peer's tags are worth at an instant.
 
+use std::cell::RefCell;
 use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
+use smallvec::SmallVec;
 
 use super::settings::ConfigError;
 use super::time::nanos;
 use super::{BasicConnManager, Inner};
-use crate::connection::Connection;
+use crate::connection::{Connection, Entry};
 use crate::decay::{BumpFn, DecayError, DecayFn, Schedule};
 use crate::decayer::{Decaying, DecayingTag};
 use crate::peer::{DecayId, Open, Stored, Tagged, tagged};
-use crate::snapshot::Cut;
-use crate::versioned::{TagId, sum};
+use crate::snapshot::{Cut, PeerAt};
+use crate::versioned::{TagId, Tags, sum};
 
 /// A decaying tag as it was registered.
 pub(super) struct Registered {
@@ -36,11 +38,9 @@ impl Registered {
         let current = from.and_then(|stored| Some((self.value(&stored, now)?, stored)));
         let value = self.bump.apply(current.as_ref().map(|(value, stored)| (*value, stored)), delta, now);
         let Some((_, stored)) = current else { return Stored { value, bumped: now, added: now } };
-        // Where only the boundaries since the last bump count, a bump between the same two boundaries leaves the times, and so is one
-        // swap of a word.
-        let reads_times = self.decay.reads_last_bump() || self.bump.reads_last_bump();
-        let same = self.schedule.boundaries(now) == self.schedule.boundaries(stored.bumped);
-        let bumped = if same && !reads_times { stored.bumped } else { now };
+        // Where the two times make no difference, a bump leaves them, and so is one swap of a word.
+        let same = !self.bump.reads_last_bump() && self.decay.same_from(stored.bumped, now, &self.schedule);
+        let bumped = if same { stored.bumped } else { now };
         Stored { value, bumped, added: stored.added }
     }
 }
@@ -110,12 +110,61 @@ impl Appraiser {
         self.tag(id).value(stored, self.now)
     }
 
+    /// Whether a peer has something left: all a temporary record had may have decayed away.
+    pub(super) fn finds<P: Send + Sync, C: Connection>(&self, at: &PeerAt<'_, P, Entry<C>>) -> bool {
+        let stays = |tag| match tag {
+            Tagged::Plain(..) => true,
+            Tagged::Decaying(id, stored) => self.value(id, &stored).is_some(),
+        };
+        !at.links.conns.is_empty() || at.links.is_protected() || tagged(at.state.tags()).any(stays)
+    }
+
     /// The sum of all values, clamped.
     pub(super) fn worth(&self, tags: impl Iterator<Item = (TagId, i64)>) -> i64 {
-        sum(tagged(tags).map(|tag| match tag {
-            Tagged::Plain(_, value) => value,
-            Tagged::Decaying(id, stored) => self.value(id, &stored).unwrap_or(0),
-        }))
+        worth(tags, |id, stored| self.value(id, stored))
+    }
+}
+
+/// The sum of all values, clamped, where `value` tells what a decaying one has come to.
+fn worth(
+    tags: impl Iterator<Item = (TagId, i64)>,
+    mut value: impl FnMut(DecayId, &Stored) -> Option<i64>,
+) -> i64 {
+    sum(tagged(tags).map(|tag| match tag {
+        Tagged::Plain(_, value) => value,
+        Tagged::Decaying(id, stored) => value(id, &stored).unwrap_or(0),
+    }))
+}
+
+/// What the tags of one peer are worth at an instant, in whatever states it comes to be meanwhile.
+///
+/// A decay function is asked once for each value: so one that writes to this very peer, which makes whoever asked look again, does not make him
+/// look again for ever.
+pub(super) struct Reappraiser<'r> {
+    registry: &'r Registry,
+    now: u64,
+    found: RefCell<SmallVec<[Found; 2]>>,
+}
+
+/// What a decaying value has come to.
+type Found = (DecayId, Stored, Option<i64>);
+
+impl Reappraiser<'_> {
+    /// The sum of all values, clamped.
+    pub(super) fn worth(&self, tags: &Tags) -> i64 {
+        worth(tags.iter().copied(), |id, stored| self.value(id, stored))
+    }
+
+    fn value(&self, id: DecayId, stored: &Stored) -> Option<i64> {
+        let known = self.found.borrow().iter().find(|(of, at, _)| (of, at) == (&id, stored)).copied();
+        if let Some((.., value)) = known {
+            return value;
+        }
+        // The tags of now: this one may have been registered since the trim began. Nothing is borrowed while its function runs.
+        let tag = Arc::clone(&self.registry.tags.load()[id.number()]);
+        let value = tag.value(stored, self.now);
+        self.found.borrow_mut().push((id, *stored, value));
+        value
     }
 }
 
@@ -171,6 +220,11 @@ where
     /// What tags are worth now. To be called after the states that it is to appraise are seen, or the epoch they are seen at.
     pub(super) fn appraiser(&self) -> Appraiser {
         Appraiser { tags: self.decaying.tags.load(), now: self.time.now() }
+    }
+
+    /// What one peer's tags are worth at `now`, whatever was registered meanwhile.
+    pub(super) fn reappraiser(&self, now: u64) -> Reappraiser<'_> {
+        Reappraiser { registry: &self.decaying, now, found: RefCell::default() }
     }
 }
 

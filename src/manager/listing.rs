@@ -55,10 +55,7 @@ where
 
     /// A peer that has something left: all a temporary record had may have decayed away.
     fn view<'s>(&'s self, at: PeerAt<'s, P, Entry<C>>) -> Option<PeerView<'s, P, C>> {
-        let view = PeerView { snapshot: self, at };
-        let links = at.links;
-        let alive = !links.conns.is_empty() || links.is_protected() || view.tagged().next().is_some();
-        alive.then_some(view)
+        self.appraiser.finds(&at).then_some(PeerView { snapshot: self, at })
     }
 }
 

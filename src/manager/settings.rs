@@ -116,8 +116,8 @@ pub struct Settings {
     /// and what is written to it goes with it. Protections stay.
     pub keep_tags: Duration,
     /// Steady mode: each check of the background thread that finds more connections open than the low watermark closes at most
-    /// so many, in the policy's order, rather than none until the high watermark is reached and many then. At the high watermark or above it
-    /// trims in full. `None` by default.
+    /// so many, in the policy's order, rather than none until the high watermark is reached and many then. (A peer is closed whole, so the
+    /// last one may exceed that by its further connections.) At the high watermark or above it trims in full. `None` by default.
     pub steady: Option<NonZeroUsize>,
     /// How many connections trims may close in a second, emergencies apart. `None`, no bound, by default.
     ///

@@ -191,7 +191,8 @@ where
 
     /// Drops what is stored of `id` for `node` if `gone` holds of it, and with its last tag a peer that has nothing else.
     ///
-    /// Linearizes at the replacement: the value was frozen before `gone` saw it.
+    /// Linearizes at the replacement: the value was frozen at what `gone` saw. `gone` is asked once for each value, so that one which
+    /// changes this very peer is not asked for ever.
     pub(crate) fn drop_decaying_if(
         &self,
         node: &Node<Peer<K, C>>,
@@ -199,12 +200,16 @@ where
         gone: impl Fn(Stored) -> bool,
         guard: &Guard,
     ) -> bool {
+        let mut known_gone = None;
         loop {
             let state = node.state.load(guard);
             let (Some(links), Some(first)) = (state.links(), stored(state, id)) else { return false };
             // A first look, which freezes nothing.
-            if !gone(first) {
-                return false;
+            if known_gone != Some(first) {
+                if !gone(first) {
+                    return false;
+                }
+                known_gone = Some(first);
             }
             let [value, ..] = id.tags();
             if !mutant!("drop-without-freeze") && state.freeze(value) != Some(first.value) {

@@ -34,7 +34,6 @@ where
         }
         // After the policy, which may have taken its time.
         let claims_at = self.time.now();
-        let worth = |tags: &Tags| basis.appraiser.worth(tags.iter().copied());
         let mut claimed = ToClose::new(report.trigger);
         let mut chosen = std::mem::take(&mut choice.chosen).into_iter();
         // Protected since the snapshot: in an emergency they take their turn with the other protected ones, at the end.
@@ -60,6 +59,8 @@ where
             let id = peer.at.node.key().clone();
             let cutoff = choice.cutoff.max(Some(peer.value)).unwrap_or(peer.value);
             choice.cutoff = Some(cutoff);
+            let worths = self.reappraiser(basis.appraiser.now);
+            let worth = |tags: &Tags| worths.worth(tags);
             let terms = basis.claim_terms(claims_at, cutoff, emergency && next.protected);
             let claim = |terms| self.table.claim(peer.at.node, peer.at.links, terms, &worth, cut.guard());
             let reason = match terms.map_or(Claim::InGrace, claim) {

@@ -18,7 +18,8 @@ where
     P: Eq + Hash + Clone + Send + Sync + 'static,
     C: Connection,
 {
-    /// How `peer` stands with the next [`trim_open_conns`](Self::trim_open_conns), if it ran now; `None` if the peer is unknown.
+    /// How `peer` stands with the next [`trim_open_conns`](Self::trim_open_conns), if it ran now; `None` if the peer is unknown, or had
+    /// nothing but tags that have decayed away.
     ///
     /// The same code as the trim's, and so O(peers): the peer's place is one among all.
     ///
@@ -71,6 +72,18 @@ where
     ///     println!("{explanation}"); // 7: value 0, 1 connection; exempt: in grace for 59.99s
     /// }
     /// ```
+    ///
+    /// # Panics
+    ///
+    /// If the policy does.
+    ///
+    /// # Progress
+    ///
+    /// Waits for nobody.
+    ///
+    /// # Consistency
+    ///
+    /// Decides from one snapshot.
     #[must_use]
     pub fn explain_all(&self) -> Vec<Explanation<P>> {
         self.inner.explain(|_| true)
@@ -89,7 +102,7 @@ where
         let basis = self.basis(&settings, TrimTrigger::Explicit);
         let mut exempt = Vec::new();
         let mut choice = self.choose(&cut, &basis, |at| {
-            if wanted(at.node.key()) {
+            if basis.appraiser.finds(&at) && wanted(at.node.key()) {
                 exempt.push((basis.value(&at), at.node.hash(), at));
             }
         });

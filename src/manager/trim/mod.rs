@@ -103,7 +103,7 @@ where
     fn run(
         &self,
         lead: Lead<'_, P>,
-        settings: &Settings,
+        settings: &Arc<Settings>,
         trigger: TrimTrigger,
         cancel: &CancelToken,
     ) -> TrimReport<P> {
@@ -119,7 +119,7 @@ where
                 ToClose::new(trigger)
             }
         };
-        self.owe(&report);
+        self.owe(&report, settings);
         report.callback_panics = claimed.close();
         self.time.trimmed();
         report.elapsed = Duration::from_nanos(self.time.now().saturating_sub(began));
@@ -144,11 +144,14 @@ where
     }
 
     /// Keeps in mind whether the next check has to go on where this trim was cut short. (A steady one goes on anyway.)
-    fn owe(&self, report: &TrimReport<P>) {
+    fn owe(&self, report: &TrimReport<P>, settings: &Arc<Settings>) {
         match report.outcome {
             _ if report.trigger == TrimTrigger::Steady => {}
+            TrimOutcome::RateLimited => self.owed.store(true, Ordering::Relaxed),
             TrimOutcome::Cancelled => {}
-            outcome => self.owed.store(outcome == TrimOutcome::RateLimited, Ordering::Relaxed),
+            // What its own policy lowered since it began it did not go by.
+            _ if !Arc::ptr_eq(settings, &self.settings.load()) => {}
+            _ => self.owed.store(false, Ordering::Relaxed),
         }
     }
 
