@@ -67,7 +67,7 @@ impl Config {
 }
 
 /// What the behaviour tells the program.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Event {
     /// A connection that the manager chose is being closed.

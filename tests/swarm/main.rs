@@ -1,0 +1,10 @@
+//! The behaviour in real swarms, over memory and the loopback interface.
+
+mod denials;
+mod keep_alive;
+mod limits;
+mod net;
+mod sharing;
+mod streams;
+mod trims;
+mod turns;

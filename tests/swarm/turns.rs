@@ -1,0 +1,172 @@
+//! The behaviour by itself, polled by hand: what it does in one turn, and what it does with claims that come too late.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+
+use connmgr::swarm::{Behaviour, Event, Manager};
+use libp2p::core::ConnectedPoint;
+use libp2p::swarm::behaviour::ConnectionEstablished;
+use libp2p::swarm::{CloseConnection, ConnectionClosed, ConnectionId, FromSwarm, NetworkBehaviour, ToSwarm};
+use libp2p::{Multiaddr, PeerId};
+
+use crate::net::manager;
+
+#[derive(Default)]
+struct Wakes(AtomicUsize);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// A behaviour that is told of connections and polled by the test.
+struct Alone {
+    behaviour: Behaviour,
+    manager: Arc<Manager>,
+    wakes: Arc<Wakes>,
+    waker: Waker,
+    endpoint: ConnectedPoint,
+}
+
+impl Alone {
+    fn new(manager: Arc<Manager>) -> Self {
+        let wakes = Arc::<Wakes>::default();
+        let here: Multiaddr = "/memory/1".parse().expect("an address");
+        Self {
+            behaviour: Behaviour::new(Arc::clone(&manager)),
+            manager,
+            waker: Waker::from(Arc::clone(&wakes)),
+            wakes,
+            endpoint: ConnectedPoint::Listener { local_addr: here.clone(), send_back_addr: here },
+        }
+    }
+
+    fn open(&mut self, id: usize) -> (PeerId, ConnectionId) {
+        let (peer_id, connection_id, endpoint) =
+            (PeerId::random(), ConnectionId::new_unchecked(id), self.endpoint.clone());
+        let address = endpoint.get_remote_address();
+        let handler =
+            self.behaviour.handle_established_inbound_connection(connection_id, peer_id, address, address);
+        assert!(handler.is_ok(), "there are no limits");
+        self.behaviour.on_swarm_event(FromSwarm::ConnectionEstablished(ConnectionEstablished {
+            peer_id,
+            connection_id,
+            endpoint: &endpoint,
+            failed_addresses: &[],
+            other_established: 0,
+        }));
+        (peer_id, connection_id)
+    }
+
+    fn ended(&mut self, (peer_id, connection_id): (PeerId, ConnectionId)) {
+        let endpoint = self.endpoint.clone();
+        self.behaviour.on_swarm_event(FromSwarm::ConnectionClosed(ConnectionClosed {
+            peer_id,
+            connection_id,
+            endpoint: &endpoint,
+            cause: None,
+            remaining_established: 0,
+        }));
+    }
+
+    /// Polls until there is nothing, as the swarm does: how many closes, and the events.
+    fn turn(&mut self) -> (usize, Vec<Event>) {
+        let (mut closes, mut events) = (0, Vec::new());
+        let mut cx = Context::from_waker(&self.waker);
+        while let Poll::Ready(next) = self.behaviour.poll(&mut cx) {
+            match next {
+                ToSwarm::CloseConnection { connection: CloseConnection::One(_), .. } => closes += 1,
+                ToSwarm::GenerateEvent(event) => events.push(event),
+                other => panic!("{other:?}"),
+            }
+        }
+        (closes, events)
+    }
+
+    fn wakes(&self) -> usize {
+        self.wakes.0.load(Ordering::Relaxed)
+    }
+}
+
+#[test]
+fn one_turn_closes_so_many_and_asks_for_another() {
+    let mut alone = Alone::new(manager(1, 10));
+    (0..201).for_each(|id| _ = alone.open(id));
+    assert_eq!(alone.turn(), (0, Vec::new()), "nothing to do");
+    let before = alone.wakes();
+    let report = alone.manager.trim_open_conns();
+    assert_eq!(report.closed_connections, 200);
+    assert!(alone.wakes() > before, "the swarm is woken");
+
+    let mut turns = Vec::new();
+    let mut finished = None;
+    while finished.is_none() {
+        let before = alone.wakes();
+        let (closes, mut events) = alone.turn();
+        turns.push(closes);
+        if let Some(Event::TrimFinished(_)) = events.last() {
+            finished = events.pop();
+        } else {
+            assert!(alone.wakes() > before, "there is more: the swarm is to come back");
+        }
+        assert_eq!(events.len(), closes, "each close is told");
+    }
+    assert_eq!(turns, [64, 64, 64, 8]);
+    assert!(matches!(finished, Some(Event::TrimFinished(told)) if told == report));
+}
+
+#[test]
+fn a_claim_on_a_connection_that_has_gone_is_passed_over() {
+    let mut alone = Alone::new(manager(1, 10));
+    let connections: Vec<_> = (0..3).map(|id| alone.open(id)).collect();
+    alone.manager.protect(&connections[0].0, "kept");
+    let report = alone.manager.trim_open_conns();
+    assert_eq!(report.closed_connections, 2, "both are claimed");
+    alone.ended(connections[1]);
+    let (closes, events) = alone.turn();
+    assert_eq!(closes, 1, "the one that is still there");
+    let [Event::Trimmed { connection, .. }, Event::TrimFinished(_)] = &events[..] else {
+        panic!("the close, then the report: {events:?}");
+    };
+    assert_eq!(*connection, connections[2].1);
+    alone.ended(connections[2]);
+    assert_eq!((alone.manager.info().connections, alone.manager.info().closing), (1, 0));
+}
+
+/// A swarm that is not polled must not pile up reports without end.
+#[test]
+fn reports_that_nobody_takes_are_dropped_and_counted() {
+    let mut alone = Alone::new(manager(1, 10));
+    for _ in 0..100 {
+        let _ = alone.manager.trim_open_conns();
+    }
+    assert_eq!(alone.behaviour.missed_reports(), 36);
+    let mut told = 0;
+    loop {
+        let (_, events) = alone.turn();
+        told += events.len();
+        if events.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(told, 64);
+    let _ = alone.manager.trim_open_conns();
+    assert_eq!(alone.turn().1.len(), 1, "there is room again");
+    assert_eq!(alone.behaviour.missed_reports(), 36);
+}
+
+#[test]
+fn a_behaviour_that_is_dropped_takes_its_connections_along_and_no_others() {
+    let manager = manager(1, 10);
+    let mut first = Alone::new(Arc::clone(&manager));
+    let mut second = Alone::new(Arc::clone(&manager));
+    (0..5).for_each(|id| _ = first.open(id));
+    (5..8).for_each(|id| _ = second.open(id));
+    drop(first);
+    assert_eq!(manager.info().connections, 3);
+    drop(second);
+    assert_eq!((manager.info().connections, manager.info().ignored_events), (0, 0));
+    assert_eq!(Arc::strong_count(&manager), 1, "nothing keeps the manager");
+}
