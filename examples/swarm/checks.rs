@@ -25,8 +25,6 @@ pub(crate) struct Evidence<'a> {
     pub(crate) manager_count: usize,
     /// The connections the swarm itself counts at the end.
     pub(crate) swarm_count: usize,
-    /// How often a connection that had been asked to close was asked again.
-    pub(crate) repeated_closes: u64,
 }
 
 /// Why a run is not OK.
@@ -143,7 +141,7 @@ pub(crate) fn verify(evidence: &Evidence<'_>) -> Vec<Failure> {
     check_came_down(evidence, &mut failures);
     failures.extend(first(evidence, check_reported_order));
     failures.extend(first(evidence, |number, trim| check_order_by_standing(evidence, number, trim)));
-    match evidence.repeated_closes + evidence.ledger.stray_closes {
+    match evidence.ledger.stray_closes {
         0 => {}
         count => failures.push(Failure::ClosedTwice(count)),
     }

@@ -3,6 +3,7 @@
 use std::{collections::HashSet, net::Ipv4Addr, sync::Arc, time::Instant};
 
 use connmgr::Tag;
+use connmgr::swarm::{Behaviour, Event, Manager};
 use libp2p::{
     Multiaddr, PeerId, Swarm,
     core::transport::ListenerId,
@@ -16,7 +17,6 @@ use libp2p::{
 use tokio::time::timeout_at;
 
 use crate::{
-    behaviour::{self, Event, Manager},
     ledger::{CloseRequest, Ledger},
     node,
     taggers::{self, Roster},
@@ -45,7 +45,7 @@ pub(crate) fn short(peer: &PeerId) -> String {
 /// The order of the fields is the order in which they learn of a connection: the manager first.
 #[derive(NetworkBehaviour)]
 struct HubBehaviour {
-    connmgr: behaviour::Behaviour,
+    connmgr: Behaviour,
     ping: ping::Behaviour,
     identify: identify::Behaviour,
 }
@@ -72,7 +72,7 @@ impl Hub {
     pub(crate) fn new(manager: Arc<Manager>) -> Result<Self, noise::Error> {
         let identity = Keypair::generate_ed25519();
         let behaviour = HubBehaviour {
-            connmgr: behaviour::Behaviour::new(Arc::clone(&manager)),
+            connmgr: Behaviour::new(Arc::clone(&manager)),
             ping: node::ping(),
             identify: node::identify(identity.public()),
         };
@@ -120,11 +120,12 @@ impl Hub {
                 self.ledger.closed(connection_id, now);
                 self.publish_roster();
             }
-            SwarmEvent::Behaviour(HubBehaviourEvent::Connmgr(Event::Closing {
+            SwarmEvent::Behaviour(HubBehaviourEvent::Connmgr(Event::Trimmed {
                 peer,
                 connection,
                 reason,
                 asked,
+                ..
             })) => {
                 let request = CloseRequest { at: asked, reason };
                 self.ledger.close_asked(connection, peer, request);
@@ -188,11 +189,7 @@ impl Hub {
 
     /// Whether every close the manager asked for has been made and reported.
     pub(crate) fn is_drained(&self) -> bool {
-        self.swarm.behaviour().connmgr.is_drained() && self.ledger.closing() == 0
-    }
-
-    pub(crate) fn repeated_closes(&self) -> u64 {
-        self.swarm.behaviour().connmgr.repeated_closes()
+        self.manager.info().closing == 0 && self.ledger.closing() == 0
     }
 
     pub(crate) fn failed_handshakes(&self) -> usize {

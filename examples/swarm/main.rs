@@ -6,9 +6,8 @@
 //! value whenever the high mark is reached, and the run ends by checking what it did against
 //! what the swarm saw.
 //!
-//! To put a connection manager into your own node, read `behaviour.rs` first: it is the adapter,
-//! and knows nothing of the rest. `hub.rs` shows how it is composed with other protocols and
-//! `taggers.rs` how protocols tag. The other files make the crowd and judge the outcome:
+//! To put a connection manager into your own node, read `hub.rs` first: it shows how the behaviour
+//! of `connmgr::swarm` is composed with other protocols, and `taggers.rs` how protocols tag. The other files make the crowd and judge the outcome:
 //! `peers.rs` the peers, `session.rs` the course of a run, `ledger.rs` the evidence, `checks.rs`
 //! the verdict, `report.rs` what is printed.
 
@@ -16,7 +15,6 @@
 #![expect(clippy::disallowed_types, reason = "the bookkeeping here may wait; the manager does not")]
 
 mod args;
-mod behaviour;
 mod checks;
 mod hub;
 mod ledger;

@@ -5,10 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use connmgr::swarm::Manager;
 use libp2p::PeerId;
 
 use crate::{
-    behaviour::Manager,
     checks::Evidence,
     hub::{Hub, short, standing},
     ledger::{Ledger, TrimLog},

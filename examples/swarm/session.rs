@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use connmgr::BasicConnManager;
+use connmgr::swarm::Manager;
 use libp2p::{PeerId, identity::Keypair, noise};
 use tokio::{
     runtime,
@@ -21,7 +21,6 @@ use tokio::{
 
 use crate::{
     args::Config,
-    behaviour::Manager,
     checks::{self, Evidence, Failure},
     hub::Hub,
     ledger::TrimLog,
@@ -123,7 +122,6 @@ async fn session(config: Config) -> Result<Summary, Vec<Failure>> {
         trims: &all_trims,
         manager_count: manager.info().connections,
         swarm_count: session.hub.established(),
-        repeated_closes: session.hub.repeated_closes(),
     };
     report::print_table(&evidence, &session.hub, &manager);
     let mut failures = checks::verify(&evidence);
@@ -147,7 +145,7 @@ async fn session(config: Config) -> Result<Summary, Vec<Failure>> {
 
 fn new_manager(config: &Config, trims: &Arc<TrimLog>) -> Result<Arc<Manager>, connmgr::ConfigError> {
     let trims = Arc::clone(trims);
-    BasicConnManager::builder()
+    Manager::builder()
         .low_water(config.low)
         .high_water(config.high)
         .grace_period(config.grace)

@@ -10,9 +10,10 @@ use std::{
     time::Duration,
 };
 
+use connmgr::swarm::Manager;
 use libp2p::PeerId;
 
-use crate::{behaviour::Manager, rng::Rng};
+use crate::rng::Rng;
 
 /// The most that all the tags written here can add to a peer's value, with as many threads as
 /// the command line allows.

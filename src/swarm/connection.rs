@@ -96,6 +96,7 @@ impl Managed for Connection {
         let link = &self.0;
         // At most one message for each connection: that is what bounds the queue. (Relaxed: the queue publishes.)
         if link.asked.swap(true, Ordering::Relaxed) {
+            tracing::error!(target: "connmgr", connection = %link.id, "asked to close twice");
             return;
         }
         if let Some(place) = &link.place {

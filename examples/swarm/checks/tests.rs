@@ -21,7 +21,6 @@ struct Case {
     trims: Vec<Trim>,
     manager_count: usize,
     swarm_count: usize,
-    repeated_closes: u64,
 }
 
 fn peer(wanted: i64) -> PeerId {
@@ -52,7 +51,6 @@ impl Case {
             trims: Vec::new(),
             manager_count: 3,
             swarm_count: 3,
-            repeated_closes: 0,
             peers,
         };
         for (number, &peer) in case.peers.iter().enumerate() {
@@ -91,7 +89,6 @@ impl Case {
             trims: &self.trims,
             manager_count: self.manager_count,
             swarm_count: self.swarm_count,
-            repeated_closes: self.repeated_closes,
         })
     }
 }
@@ -211,7 +208,7 @@ fn a_spared_peer_is_not_held_against_the_order() {
 #[test]
 fn closing_twice_fails() {
     let mut case = Case::good();
-    case.repeated_closes = 1;
+    case.ask_to_close(0);
     case.ledger.closed(id(0), case.at(12));
     assert_eq!(case.verdict(), [Failure::ClosedTwice(2)]);
 }

@@ -7,6 +7,8 @@
 mod arrivals;
 mod denied;
 mod subnets;
+#[cfg(test)]
+mod tests;
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
