@@ -155,14 +155,14 @@ where
                 }
             }
         }
-        let held = "Connections held, those being closed included";
+        let held = "Connections held, those being closed included.";
         let mut connections = encoder.encode_descriptor("connections", held, None, MetricType::Gauge)?;
         for (direction, count) in [(Direction::Inbound, inbound), (Direction::Outbound, outbound)] {
             connections.encode_family(&[("direction", direction.to_string())])?.encode_gauge(&count)?;
         }
-        let known = "Peers: connected, temporary, or only protected";
+        let known = "Peers: connected, temporary, or only protected.";
         encoder.encode_descriptor("peers", known, None, MetricType::Gauge)?.encode_gauge(&peers)?;
-        let kept = "Peers that are protected";
+        let kept = "Peers that are protected.";
         encoder.encode_descriptor("protected", kept, None, MetricType::Gauge)?.encode_gauge(&protected)
     }
 }

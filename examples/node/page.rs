@@ -15,7 +15,8 @@ const STYLE: &str = "
     :root { color-scheme: light dark; font: 15px/1.45 system-ui, sans-serif; }
     body { margin: 1.5rem auto; max-width: 72rem; padding: 0 1rem; }
     h1 { font-size: 1.3rem; margin: 0; } h2 { font-size: 1.05rem; margin: 1.6rem 0 .4rem; }
-    code, td.id { font-family: ui-monospace, monospace; font-size: .9em; overflow-wrap: anywhere; }
+    code, td.id { font-family: ui-monospace, monospace; font-size: .9em; } code, td { overflow-wrap: anywhere; }
+    td.id { white-space: nowrap; } td.conns { min-width: 22rem; }
     table { border-collapse: collapse; width: 100%; }
     th, td { text-align: left; vertical-align: top; padding: .25rem .6rem .25rem 0; border-bottom: 1px solid #8884; }
     th { font-weight: 600; } td.n, th.n { text-align: right; }
@@ -109,13 +110,13 @@ fn peers(rows: &[Row], plan: &TrimPlan<PeerId>) -> Markup {
                 tr {
                     td.id title=(row.peer) {
                         (short(&row.peer)) " "
-                        @for tag in &row.protections { span.mark.kept { "protected: " (tag) } }
-                        @if plan.victims.iter().any(|victim| victim.peer == row.peer) { span.mark.going { "next to go" } }
+                        @for tag in &row.protections { br; span.mark.kept { "protected: " (tag) } }
+                        @if plan.victims.iter().any(|victim| victim.peer == row.peer) { br; span.mark.going { "next to go" } }
                     }
                     td { @match &row.name { Some(name) => (name), None => span.quiet { "–" } } }
                     td.n { (row.value) }
-                    td { @for (tag, value) in &row.tags { span.mark { (tag) " " (value) } } }
-                    td {
+                    td { @for (tag, value) in &row.tags { span.mark { (tag) " " (value) } " " } }
+                    td.conns {
                         @for conn in &row.conns { div { (connection(conn)) } }
                         @if row.conns.is_empty() { span.quiet { "none" } }
                     }

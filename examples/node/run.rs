@@ -61,8 +61,8 @@ impl Runner {
         let node = Self {
             swarm,
             config,
+            tagging: Tagging::new(&manager, topic.hash()),
             topic,
-            tagging: Tagging::new(&manager),
             status: Arc::clone(&status),
             published: 0,
         };
@@ -107,10 +107,11 @@ impl Runner {
                 self.status.identified(peer_id, &info.agent_version);
             }
             SwarmEvent::Behaviour(NodeEvent::Connmgr(Event::TrimFinished(report))) => {
-                println!(
-                    "trimmed {} of {} wanted: {}",
-                    report.closed_connections, report.target, report.outcome
-                );
+                if report.target > 0 {
+                    let (closed, wanted, outcome) =
+                        (report.closed_connections, report.target, report.outcome);
+                    println!("trimmed {closed} of {wanted} wanted: {outcome}");
+                }
                 self.status.trimmed(report);
             }
             _ => {}

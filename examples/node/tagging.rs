@@ -18,6 +18,8 @@ const NEWS_MOST: i64 = 100;
 /// Tags peers. The names are looked up once.
 pub(crate) struct Tagging {
     manager: Arc<Manager>,
+    /// What this node gossips about.
+    about: gossipsub::TopicHash,
     routing: Tag,
     topic: Tag,
     mesh: Tag,
@@ -27,9 +29,10 @@ pub(crate) struct Tagging {
 }
 
 impl Tagging {
-    pub(crate) fn new(manager: &Arc<Manager>) -> Self {
+    pub(crate) fn new(manager: &Arc<Manager>, about: gossipsub::TopicHash) -> Self {
         Self {
             manager: Arc::clone(manager),
+            about,
             routing: manager.tag("kad/routing"),
             topic: manager.tag("gossip/topic"),
             mesh: manager.tag("gossip/mesh"),
@@ -52,10 +55,12 @@ impl Tagging {
             gossipsub::Event::Message { propagation_source, .. } => {
                 self.manager.upsert_tag(propagation_source, &self.news, |news| (news + NEWS).min(NEWS_MOST));
             }
-            gossipsub::Event::Subscribed { peer_id, .. } => {
-                self.manager.tag_peer(peer_id, &self.topic, TOPIC)
+            gossipsub::Event::Subscribed { peer_id, topic } if *topic == self.about => {
+                self.manager.tag_peer(peer_id, &self.topic, TOPIC);
             }
-            gossipsub::Event::Unsubscribed { peer_id, .. } => self.manager.untag_peer(peer_id, &self.topic),
+            gossipsub::Event::Unsubscribed { peer_id, topic } if *topic == self.about => {
+                self.manager.untag_peer(peer_id, &self.topic);
+            }
             _ => {}
         }
     }
