@@ -66,7 +66,7 @@ pub(crate) fn page(status: &Status) -> Markup {
                     (fact("protected", &protected.to_string()))
                     (fact("last trim", &info.last_trim.map_or("none yet".into(), ago)))
                 }
-                h2 { "Peers, the most valuable first" }
+                h2 { "Peers: the protected, then by value" }
                 (peers(&rows, &plan))
                 h2 { "What a trim would close now" }
                 (planned(&plan, &heard.names))

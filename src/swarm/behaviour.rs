@@ -19,11 +19,10 @@ use libp2p_swarm::{
 use super::connection::Link;
 use super::cool_down::CoolDown;
 use super::handler::Handler;
-use super::limits::{Admission, Denied, Pending, Subnet, ip_of};
+use super::limits::{Admission, Denied, LimitsError, Pending, Subnet, ip_of};
 use super::mailbox::{Close, Mailbox, Notice};
 use super::{Connection, Manager};
 use crate::connection::{CloseReason, Direction};
-use crate::interface::LimitError;
 use crate::report::TrimReport;
 
 /// How many notices one turn of the swarm deals with. The swarm polls its behaviours before its connections and
@@ -136,9 +135,9 @@ impl Behaviour {
     ///
     /// # Errors
     ///
-    /// [`LimitError`] if the cap on established connections is below the manager's high watermark, so that nothing
+    /// [`LimitsError`] if the cap on established connections is below the manager's high watermark, so that nothing
     /// would ever be trimmed; with [trim to admit](super::Limits::with_trim_to_admit), if it is not above the low one.
-    pub fn with_config(manager: Arc<Manager>, config: Config) -> Result<Self, LimitError> {
+    pub fn with_config(manager: Arc<Manager>, config: Config) -> Result<Self, LimitsError> {
         if let Some(admission) = &config.admission {
             admission.check(&manager)?;
         }

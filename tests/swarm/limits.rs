@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use connmgr::swarm::{Admission, Behaviour, Cap, Config, Denied, Event, Limits, Usage};
-use connmgr::{LimitError, TrimObserver};
+use connmgr::TrimObserver;
+use connmgr::swarm::{Admission, Behaviour, Cap, Config, Denied, Event, Limits, LimitsError, Usage};
 use libp2p::PeerId;
 use libp2p::multiaddr::{Multiaddr, Protocol};
 use libp2p::swarm::{ConnectionDenied, DialError, ListenError, SwarmEvent};
@@ -380,9 +380,12 @@ fn caps_that_leave_the_manager_nothing_to_do_are_refused() {
         Behaviour::with_config(manager(low, high), Config::default().with_admission(admission)).err()
     };
     let cap = |connections| Limits::default().with_max_established(connections);
-    assert_eq!(behaviour(5, 20, cap(19)), Some(LimitError { high_water: 20, limit: 19 }));
+    assert_eq!(behaviour(5, 20, cap(19)), Some(LimitsError::BelowHigh { cap: 19, high_water: 20 }));
     assert_eq!(behaviour(5, 20, cap(20)), None);
-    assert_eq!(behaviour(5, 20, cap(5).with_trim_to_admit(1)), Some(LimitError { high_water: 5, limit: 5 }));
+    assert_eq!(
+        behaviour(5, 20, cap(5).with_trim_to_admit(1)),
+        Some(LimitsError::NotAboveLow { cap: 5, low_water: 5 })
+    );
     assert_eq!(behaviour(5, 20, cap(6).with_trim_to_admit(1)), None);
     assert_eq!(behaviour(5, 20, Limits::default()), None);
 }

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
-use connmgr::swarm::{Behaviour, Event, Manager};
+use connmgr::swarm::{Admission, Behaviour, Config, Event, Limits, Manager};
 use libp2p::core::ConnectedPoint;
 use libp2p::swarm::behaviour::ConnectionEstablished;
-use libp2p::swarm::{CloseConnection, ConnectionClosed, ConnectionId, FromSwarm, NetworkBehaviour, ToSwarm};
+use libp2p::swarm::{
+    AddressChange, CloseConnection, ConnectionClosed, ConnectionId, FromSwarm, NetworkBehaviour, ToSwarm,
+};
 use libp2p::{Multiaddr, PeerId};
 
 use crate::net::manager;
@@ -32,10 +34,14 @@ struct Alone {
 
 impl Alone {
     fn new(manager: Arc<Manager>) -> Self {
+        Self::with(manager, Config::default())
+    }
+
+    fn with(manager: Arc<Manager>, config: Config) -> Self {
         let wakes = Arc::<Wakes>::default();
         let here: Multiaddr = "/memory/1".parse().expect("an address");
         Self {
-            behaviour: Behaviour::new(Arc::clone(&manager)),
+            behaviour: Behaviour::with_config(Arc::clone(&manager), config).expect("caps that fit"),
             manager,
             waker: Waker::from(Arc::clone(&wakes)),
             wakes,
@@ -169,4 +175,34 @@ fn a_behaviour_that_is_dropped_takes_its_connections_along_and_no_others() {
     drop(second);
     assert_eq!((manager.info().connections, manager.info().ignored_events), (0, 0));
     assert_eq!(Arc::strong_count(&manager), 1, "nothing keeps the manager");
+}
+
+/// A connection that moves is known by its new address, and counts in its new subnet, full or not.
+#[test]
+fn a_connection_that_moves_is_found_where_it_went() {
+    let admission = Admission::new(Limits::default().with_max_per_ipv4_subnet(32, 1)).expect("valid limits");
+    let mut alone = Alone::with(manager(1, 10), Config::default().with_admission(Arc::clone(&admission)));
+    let at = |address: &str| -> Multiaddr { format!("{address}/udp/1/quic-v1").parse().expect("an address") };
+    let (peer_id, connection_id) = alone.open(1);
+    let listener = |address: &str| ConnectedPoint::Listener {
+        local_addr: at("/ip4/192.0.2.9"),
+        send_back_addr: at(address),
+    };
+    let (mut old, mut subnets) = (alone.endpoint.clone(), Vec::new());
+    for address in ["/ip4/192.0.2.1", "/ip4/192.0.2.2", "/ip6/2001:db8::1"] {
+        let new = listener(address);
+        alone.behaviour.on_swarm_event(FromSwarm::AddressChange(AddressChange {
+            peer_id,
+            connection_id,
+            old: &old,
+            new: &new,
+        }));
+        let info = alone.manager.tag_info(&peer_id).expect("known");
+        assert_eq!(info.conns[0].remote_addr, at(address).to_string());
+        subnets.push(admission.usage().subnets);
+        old = new;
+    }
+    assert_eq!(subnets, [1, 1, 0], "one at a time, and none that has no cap");
+    alone.ended((peer_id, connection_id));
+    assert_eq!(admission.usage(), connmgr::swarm::Usage::default());
 }

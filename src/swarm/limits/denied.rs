@@ -95,7 +95,7 @@ impl fmt::Display for Denied {
 
 impl Error for Denied {}
 
-/// Why no [`Admission`](crate::swarm::Admission) could be made of some limits.
+/// Why limits are refused: they make no [`Admission`](crate::swarm::Admission), or none that fits a manager.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum LimitsError {
@@ -108,6 +108,20 @@ pub enum LimitsError {
     },
     /// An arrival rate is for less than a nanosecond a connection, or for more than a day.
     ArrivalPeriod(Duration),
+    /// The cap on established connections is below the manager's high watermark: it would never trim.
+    BelowHigh {
+        /// The cap.
+        cap: usize,
+        /// The high watermark.
+        high_water: usize,
+    },
+    /// The cap on established connections, where a trim is to make room, is not above the low watermark: a trim would make none.
+    NotAboveLow {
+        /// The cap.
+        cap: usize,
+        /// The low watermark.
+        low_water: usize,
+    },
 }
 
 impl fmt::Display for LimitsError {
@@ -117,6 +131,12 @@ impl fmt::Display for LimitsError {
                 write!(f, "prefix of {prefix} bits is longer than an address of {address}")
             }
             Self::ArrivalPeriod(period) => write!(f, "arrivals cannot be counted over {period:?}"),
+            Self::BelowHigh { cap, high_water } => {
+                write!(f, "cap of {cap} connections is below the high watermark {high_water}")
+            }
+            Self::NotAboveLow { cap, low_water } => {
+                write!(f, "cap of {cap} connections is not above the low watermark {low_water}")
+            }
         }
     }
 }

@@ -23,7 +23,7 @@ use libp2p_identity::PeerId;
 
 use super::Manager;
 use crate::connection::Direction;
-use crate::interface::{ConnLimiter, LimitError};
+use crate::interface::ConnLimiter;
 
 use arrivals::Arrivals;
 use subnets::{Subnets, Tally};
@@ -241,18 +241,15 @@ impl Admission {
     }
 
     /// Whether these caps leave the manager room to do its work.
-    pub(super) fn check(&self, manager: &Manager) -> Result<(), LimitError> {
+    pub(super) fn check(&self, manager: &Manager) -> Result<(), LimitsError> {
         match (self.limits.trim_to_admit, self.limits.established) {
-            // Room is made where the cap is reached: a trim must have something to close then.
             (Some(_), Some(cap)) => {
-                let low = manager.info().low_water;
-                if (cap as usize) > low {
-                    Ok(())
-                } else {
-                    Err(LimitError { high_water: low, limit: cap as usize })
-                }
+                let (cap, low_water) = (cap as usize, manager.info().low_water);
+                if cap > low_water { Ok(()) } else { Err(LimitsError::NotAboveLow { cap, low_water }) }
             }
-            _ => manager.check_limit(self),
+            _ => manager
+                .check_limit(self)
+                .map_err(|error| LimitsError::BelowHigh { cap: error.limit, high_water: error.high_water }),
         }
     }
 

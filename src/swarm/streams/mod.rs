@@ -12,7 +12,7 @@ use std::collections::HashSet;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use arc_swap::ArcSwapOption;
@@ -23,6 +23,9 @@ use libp2p_core::transport::Boxed;
 use libp2p_identity::PeerId;
 
 use negotiation::Negotiation;
+
+/// Whether any transport of the process counts: without one, no handler need leave anything.
+static COUNTING: AtomicBool = AtomicBool::new(false);
 
 thread_local! {
     /// The handler that was polled last on this thread, if its streams are not known yet, and the task that polled it.
@@ -46,7 +49,7 @@ impl Streams {
 
 /// What a handler does when it is polled: leaves `streams` for the muxer that is polled next by the same task.
 pub(super) fn offer(streams: &Streams, task: &Waker) {
-    if streams.0.load().is_none() {
+    if COUNTING.load(Ordering::Relaxed) && streams.0.load().is_none() {
         POLLED.with_borrow_mut(|polled| *polled = Some((task.clone(), streams.clone())));
     }
 }
@@ -103,6 +106,7 @@ impl StreamCounter {
         M::Substream: Unpin + Send + 'static,
         M::Error: Send + Sync + 'static,
     {
+        COUNTING.store(true, Ordering::Relaxed);
         let left_out = Arc::clone(&self.left_out);
         let wrap = move |(peer, muxer): (PeerId, M), _| {
             let muxer =
