@@ -1,4 +1,5 @@
 //! What Prometheus is shown, to the letter.
+#![expect(clippy::disallowed_types, reason = "tests wait for what they test")]
 
 mod common;
 

@@ -86,6 +86,12 @@ impl Caps {
     }
 }
 
+struct Begun {
+    pending: Pending,
+    outbound: bool,
+    net: Option<u8>,
+}
+
 struct Established {
     place: Place,
     subnet: Option<Subnet>,
@@ -112,11 +118,10 @@ fn agrees(caps: Caps, ops: Vec<Op>) -> bool {
     let admission = Admission::new(caps.limits()).expect("valid limits");
     let manager = Manager::builder().background(false).build().expect("a valid configuration");
     let peers: Vec<PeerId> = (0..PEERS).map(|_| PeerId::random()).collect();
-    let (mut pending, mut established): (Vec<(Pending, bool, Option<u8>)>, Vec<Established>) =
-        Default::default();
+    let (mut pending, mut established) = (Vec::<Begun>::new(), Vec::<Established>::new());
     for op in ops {
-        let in_net = |pending: &[(Pending, bool, Option<u8>)], established: &[Established], net: u8| {
-            let waiting = pending.iter().filter(|(_, _, at)| *at == Some(net)).count();
+        let in_net = |pending: &[Begun], established: &[Established], net: u8| {
+            let waiting = pending.iter().filter(|one| one.net == Some(net)).count();
             waiting + established.iter().filter(|one| one.net == Some(net)).count()
         };
         let below = |cap: Option<u32>, held: usize| cap.is_none_or(|cap| held < cap as usize);
@@ -124,15 +129,17 @@ fn agrees(caps: Caps, ops: Vec<Op>) -> bool {
             Op::Begin { outbound, net } => {
                 let net = (!outbound).then_some(net);
                 let remote = net.map(|net| Multiaddr::from(address(net)));
-                let waiting = pending.iter().filter(|(_, other, _)| *other == outbound).count();
+                let waiting = pending.iter().filter(|one| one.outbound == outbound).count();
                 let room = below(caps.pending[usize::from(outbound)], waiting)
                     && net.is_none_or(|net| below(caps.net, in_net(&pending, &established, net)));
                 let begun = admission.begin(direction(outbound), remote.as_ref());
                 assert_eq!(begun.is_ok(), room, "{op:?}: {begun:?}");
-                pending.extend(begun.ok().map(|begun| (begun, outbound, net)));
+                pending.extend(begun.ok().map(|pending| Begun { pending, outbound, net }));
             }
             Op::Authenticate { which, peer } => {
-                let Some((begun, outbound, net)) = take(&mut pending, which) else { continue };
+                let Some(Begun { pending: begun, outbound, net }) = take(&mut pending, which) else {
+                    continue;
+                };
                 let count =
                     |of: &dyn Fn(&Established) -> bool| established.iter().filter(|one| of(one)).count();
                 let own = |one: &Established| one.direction == direction(outbound);
@@ -175,7 +182,7 @@ fn agrees(caps: Caps, ops: Vec<Op>) -> bool {
             }
         }
         let of = |wanted: Direction| established.iter().filter(|one| one.direction == wanted).count() as u32;
-        let waiting = |outbound| pending.iter().filter(|(_, other, _)| *other == outbound).count() as u32;
+        let waiting = |outbound| pending.iter().filter(|one| one.outbound == outbound).count() as u32;
         let nets =
             (0..NETS).filter(|net| caps.net.is_some() && in_net(&pending, &established, *net) > 0).count();
         let expected = Usage {
