@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
-use connmgr::swarm::{Admission, Behaviour, Config, Event, Limits, Manager};
+use connmgr::swarm::{Admission, Behaviour, Config, Event, Handler, Limits, Manager};
 use libp2p::core::ConnectedPoint;
 use libp2p::swarm::behaviour::ConnectionEstablished;
 use libp2p::swarm::{
-    AddressChange, CloseConnection, ConnectionClosed, ConnectionId, FromSwarm, NetworkBehaviour, ToSwarm,
+    AddressChange, CloseConnection, ConnectionClosed, ConnectionHandler, ConnectionId, FromSwarm,
+    NetworkBehaviour, ToSwarm,
 };
 use libp2p::{Multiaddr, PeerId};
 
@@ -50,12 +51,21 @@ impl Alone {
     }
 
     fn open(&mut self, id: usize) -> (PeerId, ConnectionId) {
-        let (peer_id, connection_id, endpoint) =
-            (PeerId::random(), ConnectionId::new_unchecked(id), self.endpoint.clone());
-        let address = endpoint.get_remote_address();
+        let (peer, connection) = (PeerId::random(), ConnectionId::new_unchecked(id));
+        drop(self.admit(peer, connection));
+        self.established(peer, connection);
+        (peer, connection)
+    }
+
+    fn admit(&mut self, peer: PeerId, connection: ConnectionId) -> Handler {
+        let address = self.endpoint.get_remote_address().clone();
         let handler =
-            self.behaviour.handle_established_inbound_connection(connection_id, peer_id, address, address);
-        assert!(handler.is_ok(), "there are no limits");
+            self.behaviour.handle_established_inbound_connection(connection, peer, &address, &address);
+        handler.expect("there is room")
+    }
+
+    fn established(&mut self, peer_id: PeerId, connection_id: ConnectionId) {
+        let endpoint = self.endpoint.clone();
         self.behaviour.on_swarm_event(FromSwarm::ConnectionEstablished(ConnectionEstablished {
             peer_id,
             connection_id,
@@ -63,7 +73,6 @@ impl Alone {
             failed_addresses: &[],
             other_established: 0,
         }));
-        (peer_id, connection_id)
     }
 
     fn ended(&mut self, (peer_id, connection_id): (PeerId, ConnectionId)) {
@@ -205,4 +214,34 @@ fn a_connection_that_moves_is_found_where_it_went() {
     assert_eq!(subnets, [1, 1, 0], "one at a time, and none that has no cap");
     alone.ended((peer_id, connection_id));
     assert_eq!(admission.usage(), connmgr::swarm::Usage::default());
+}
+
+/// Who lifts the last protection wakes the connection's task, which would not look otherwise; also if the manager did not know the connection
+/// yet: then it is woken when the manager does.
+#[test]
+fn whenever_a_protection_is_lifted_the_connection_is_woken() {
+    let mut alone = Alone::new(manager(1, 10));
+    let (peer, connection) = (PeerId::random(), ConnectionId::new_unchecked(1));
+    let waker = alone.waker.clone();
+    let mut task = Context::from_waker(&waker);
+    alone.manager.protect(&peer, "kept");
+    let mut handler = alone.admit(peer, connection);
+    assert!(handler.poll(&mut task).is_pending());
+    assert!(handler.connection_keep_alive(), "protected");
+
+    alone.manager.unprotect(&peer, "kept");
+    assert_eq!(alone.wakes(), 0, "the manager does not know whom to wake");
+    alone.established(peer, connection);
+    assert_eq!(alone.wakes(), 1);
+    assert!(handler.poll(&mut task).is_pending());
+    assert!(!handler.connection_keep_alive());
+
+    alone.manager.protect(&peer, "one");
+    alone.manager.protect(&peer, "two");
+    alone.manager.unprotect(&peer, "one");
+    assert_eq!(alone.wakes(), 1, "nobody is woken while another protection is left");
+    assert!(handler.connection_keep_alive());
+    alone.manager.unprotect(&peer, "two");
+    assert_eq!(alone.wakes(), 2);
+    assert!(!handler.connection_keep_alive());
 }
