@@ -163,7 +163,9 @@ impl<T: Send + Sync + 'static> Index<T> {
         confirm: impl FnOnce(&Node<T>, &Guard) -> bool + Send + 'static,
     ) {
         if mutant!("unlinked-at-once") {
-            self.0.unlink(node.as_ptr(), guard);
+            if confirm(node, guard) {
+                self.0.unlink(node.as_ptr(), guard);
+            }
             return;
         }
         let (shared, held) = (Arc::downgrade(&self.0), node.hold());
@@ -273,7 +275,8 @@ impl<T: Send + Sync + 'static> Shared<T> {
             expected |= found;
             table = self.next_or_new(table, guard);
         }
-        let live = self.linked.0.fetch_sub(usize::from(!mutant!("linked-not-decremented")), Ordering::Relaxed) - 1;
+        let live =
+            self.linked.0.fetch_sub(usize::from(!mutant!("linked-not-decremented")), Ordering::Relaxed) - 1;
         // SAFETY: (1) once; (2) no table that a guard created from now on can reach leads to the node.
         unsafe { node::retire(node, guard) };
         let table = self.root(guard);

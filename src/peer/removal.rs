@@ -59,7 +59,8 @@ where
             let state = node.state.load(guard);
             let Some(links) = state.links() else { return Claim::Gone };
             let taken = |conn: &super::Conn<C>| {
-                (!conn.is_closing() || mutant!("closing-claimed-again")) && chosen.open().any(|open| Arc::ptr_eq(&open.entry, &conn.entry))
+                (!conn.is_closing() || mutant!("closing-claimed-again"))
+                    && chosen.open().any(|open| Arc::ptr_eq(&open.entry, &conn.entry))
             };
             let conns: SmallVec<[Arc<C>; 1]> =
                 links.conns.iter().filter(|conn| taken(conn)).map(|conn| Arc::clone(&conn.entry)).collect();

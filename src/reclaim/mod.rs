@@ -10,18 +10,20 @@
 //!
 //! Progress: pinning and unpinning are lock-free; so is retiring, the allocator aside. A stalled guard delays frees,
 //! never operations.
+//!
+//! Some models run over `crossbeam-epoch` itself, which then is compiled over loom's atomics, by its own cfg `crossbeam_loom`.
 
-#[cfg(connmgr_loom)]
+#[cfg(all(connmgr_loom, not(crossbeam_loom)))]
 mod checked;
-#[cfg(not(connmgr_loom))]
+#[cfg(any(not(connmgr_loom), crossbeam_loom))]
 mod epoch;
 
-#[cfg(connmgr_loom)]
+#[cfg(all(connmgr_loom, not(crossbeam_loom)))]
 use checked as backend;
-#[cfg(not(connmgr_loom))]
+#[cfg(any(not(connmgr_loom), crossbeam_loom))]
 use epoch as backend;
 
 pub(crate) use backend::{Guard, alloc, check, deref, free, occupy, pin, settle, vacate};
 
 #[cfg(connmgr_loom)]
-pub(crate) use checked::model;
+pub(crate) use backend::model;

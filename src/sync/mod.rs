@@ -23,6 +23,7 @@ pub(crate) use backend::{
 pub(crate) use std::sync::atomic::Ordering;
 
 #[cfg(connmgr_loom)]
+#[cfg_attr(crossbeam_loom, allow(unused_imports, reason = "for the checked reclaimer"))]
 pub(crate) use model::{compiler_fences, fence_here, model_begin, model_end, schedule_point};
 
 /// Keeps a hot word on cache lines of its own.

@@ -35,7 +35,9 @@ pub(crate) fn model_end() {
 
 /// Lets loom switch threads here: a relaxed read-modify-write of a word that all threads share orders nothing.
 pub(crate) fn schedule_point() {
-    let point = POINT.with_borrow(|point| point.as_ref().map(Rc::clone)).expect("a model runs inside model_begin and model_end");
+    let point = POINT
+        .with_borrow(|point| point.as_ref().map(Rc::clone))
+        .expect("a model runs inside model_begin and model_end");
     point.fetch_add(1, Ordering::Relaxed);
 }
 

@@ -259,7 +259,9 @@ impl<L: Send + Sync + 'static> Versioned<L> {
             let early = if mutant!("epoch-before-closure") { epoch.stamp() } else { 0 };
             let to = upsert.apply(decode(from));
             let now = if mutant!("epoch-before-closure") { early } else { epoch.stamp() };
-            if (from & FROZEN == 0 || mutant!("frozen-bit-ignored")) && (now == state.epoch || mutant!("epoch-unchecked")) {
+            if (from & FROZEN == 0 || mutant!("frozen-bit-ignored"))
+                && (now == state.epoch || mutant!("epoch-unchecked"))
+            {
                 // ORDER: cell-update
                 let published = ordering!("cell-update", AcqRel);
                 if cell.word.compare_exchange(from, encode(to), published, Ordering::Relaxed).is_ok() {

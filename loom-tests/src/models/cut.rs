@@ -182,3 +182,27 @@ fn a_cut_holds_a_peer_that_left_afterwards() {
         );
     });
 }
+
+/// A peer leaves after a snapshot was taken, while another comes and goes. Fails if its record is unlinked under the snapshot.
+#[test]
+fn a_cut_holds_a_peer_that_leaves_under_it() {
+    explore("a_cut_holds_a_peer_that_leaves_under_it", 3, 100, || {
+        let t = Arc::new(table());
+        t.link(1, 1);
+        let other = Arc::clone(&t);
+        together(
+            [Box::new(move || {
+                other.link(2, 1);
+                other.disconnect(&2, &1);
+            })],
+            || {
+                let cut = Cut::take(&t);
+                assert!(t.disconnect(&1, &1), "it was there");
+                let conns = cut.iter().filter(|at| *at.node.key() == 1).map(|at| at.links.conns.len());
+                assert_eq!(conns.sum::<usize>(), 1, "it left after the cut");
+                assert!(cut.get(&1).is_some(), "and is found by key, too");
+            },
+        );
+        assert_eq!(t.len(), 0, "unlinked in the end");
+    });
+}

@@ -114,6 +114,31 @@ fn growth_helped_by_two_threads_copies_each_once() {
     });
 }
 
+/// Two walks, one after an insert that went ahead to the next table while most of the old one is still to be copied. Fails if a walk
+/// does not finish the migration first.
+#[test]
+fn a_walk_sees_what_went_ahead_to_the_next_table() {
+    explore("a_walk_sees_what_went_ahead_to_the_next_table", 1, 100, || {
+        let index = index_of(8);
+        for id in 0..5 {
+            put(&index, id, id);
+        }
+        let other = Arc::clone(&index);
+        together(
+            [Box::new(move || {
+                let guard = reclaim::pin();
+                let old = other.walk(&guard).filter(|node| ***node < 5).count();
+                assert_eq!(old, 5, "those that were there before, each once");
+            })],
+            || {
+                put(&index, 5, 5);
+                let guard = reclaim::pin();
+                assert_eq!(index.walk(&guard).count(), 6, "all, each once");
+            },
+        );
+    });
+}
+
 /// One thread copies the rest of a table, another finds that done and swings the root, a third looks up what the first has copied.
 /// Fails if the second does not hand on what the first did.
 #[test]
