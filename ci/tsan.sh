@@ -19,7 +19,7 @@ run() { cargo +nightly test -q --target "$target" "$@"; }
 run --lib index::
 run --test soak
 # Not those with trims: a joined trim hands its report over by a lock, whose waiting part is compiled already.
-run --test linearizability peers_that_come_and_go snapshots_are
+run --test linearizability -- peers_that_come_and_go snapshots_are
 for mutant in state-publish slot-publish; do
     log=$(mktemp)
     if CONNMGR_MUTANT=$mutant run --test soak >"$log" 2>&1 || ! grep -q 'WARNING: ThreadSanitizer: data race' "$log"; then
