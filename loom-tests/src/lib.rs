@@ -2,10 +2,9 @@
 //!
 //! The modules below are the shipped files, compiled over loom's atomics and the checked reclaimer: nothing here
 //! is a copy, and this package defines no data structure or protocol of its own. Each model is a test named after the
-//! property it holds; its doc gives the threads and what would have to go wrong for it to fail.
+//! property it holds; its doc gives the threads, the preemption bound and what would have to go wrong for it to fail.
 //!
-//! `cargo test -p loom-tests -- --nocapture` prints the number of interleavings explored. `CONNMGR_LOOM_BOUND=n` explores with
-//! that preemption bound instead of each model's own.
+//! How to run, deepen and read them: `docs/VERIFYING.md`.
 
 // The models use a part of the core each, and the library without its tests none.
 #![allow(dead_code)]

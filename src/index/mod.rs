@@ -163,7 +163,9 @@ impl<T: Send + Sync + 'static> Index<T> {
         confirm: impl FnOnce(&Node<T>, &Guard) -> bool + Send + 'static,
     ) {
         if mutant!("unlinked-at-once") {
-            self.0.unlink(node.as_ptr(), guard);
+            if confirm(node, guard) {
+                self.0.unlink(node.as_ptr(), guard);
+            }
             return;
         }
         let (shared, held) = (Arc::downgrade(&self.0), node.hold());

@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
 
 use crate::sync::Padded;
 
-/// Objects that a thread retires between two collections of its own.
-const BATCH: usize = 64;
+/// Objects that a thread retires between two collections of its own. (In models one, so that they see collections.)
+const BATCH: usize = if cfg!(crossbeam_loom) { 1 } else { 64 };
 /// Objects that one collection is counted on to free; it frees up to 512.
 const ROUND: usize = 256;
 /// Counters of garbage, so that threads seldom share one.
@@ -52,7 +52,8 @@ fn pending() -> usize {
 
 /// Collects what may be collected, after a long pin; does nothing while this thread is pinned still.
 pub(crate) fn settle() {
-    if crossbeam_epoch::is_pinned() {
+    // How much is pending is counted over all executions of a model, which have to be alike.
+    if crossbeam_epoch::is_pinned() || cfg!(crossbeam_loom) {
         return;
     }
     // The first rounds only advance the collector's epoch. A round that frees nothing is held back by another thread, or
@@ -176,3 +177,11 @@ pub(crate) fn vacate<T>(_pointer: *const T) {}
 /// In a model, asserts that `pointer` lives or is null.
 #[inline(always)]
 pub(crate) fn check<T>(_pointer: *const T) {}
+
+/// Runs one execution of a model: `body`, over this collector.
+#[cfg(crossbeam_loom)]
+pub fn model(body: impl FnOnce()) {
+    crate::sync::model_begin();
+    body();
+    crate::sync::model_end();
+}

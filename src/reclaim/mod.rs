@@ -10,18 +10,20 @@
 //!
 //! Progress: pinning and unpinning are lock-free; so is retiring, the allocator aside. A stalled guard delays frees,
 //! never operations.
+//!
+//! Some models run over `crossbeam-epoch` itself, which then is compiled over loom's atomics, by its own cfg `crossbeam_loom`.
 
-#[cfg(any(connmgr_loom, connmgr_shuttle))]
+#[cfg(any(all(connmgr_loom, not(crossbeam_loom)), connmgr_shuttle))]
 mod checked;
-#[cfg(not(any(connmgr_loom, connmgr_shuttle)))]
+#[cfg(not(any(all(connmgr_loom, not(crossbeam_loom)), connmgr_shuttle)))]
 mod epoch;
 
-#[cfg(any(connmgr_loom, connmgr_shuttle))]
+#[cfg(any(all(connmgr_loom, not(crossbeam_loom)), connmgr_shuttle))]
 use checked as backend;
-#[cfg(not(any(connmgr_loom, connmgr_shuttle)))]
+#[cfg(not(any(all(connmgr_loom, not(crossbeam_loom)), connmgr_shuttle)))]
 use epoch as backend;
 
 pub(crate) use backend::{Guard, alloc, check, deref, free, occupy, pin, settle, vacate};
 
 #[cfg(any(connmgr_loom, connmgr_shuttle))]
-pub use checked::model;
+pub use backend::model;

@@ -26,6 +26,7 @@ pub(crate) use backend::{
 pub(crate) use std::sync::atomic::Ordering;
 
 #[cfg(any(connmgr_loom, connmgr_shuttle))]
+#[cfg_attr(crossbeam_loom, allow(unused_imports, reason = "for the checked reclaimer"))]
 pub(crate) use model::{
     LifeSpan, ThreadId, current_thread, fence_here, model_begin, model_end, schedule_point,
 };

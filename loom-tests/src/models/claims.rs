@@ -33,9 +33,10 @@ pub(super) fn trim(t: &Table) -> usize {
 }
 
 /// A claim against a protect. Fails if a claim succeeds after `protect` has returned "not closed", or if both report the same.
+/// Two threads, bound 3.
 #[test]
 fn a_claim_and_a_protect_agree() {
-    explore("a_claim_and_a_protect_agree", 3, 50, || {
+    explore("a_claim_and_a_protect_agree", 3, 800, || {
         let t = Arc::new(table());
         t.link(1, 1);
         let other = Arc::clone(&t);
@@ -57,9 +58,10 @@ fn a_claim_and_a_protect_agree() {
 }
 
 /// Two trims of one peer at once. Fails if a connection is chosen twice.
+/// Two threads, bound 3.
 #[test]
 fn two_claims_take_a_connection_once() {
-    explore("two_claims_take_a_connection_once", 3, 50, || {
+    explore("two_claims_take_a_connection_once", 3, 500, || {
         let t = Arc::new(table());
         t.link(1, 1);
         let other = Arc::clone(&t);
@@ -79,9 +81,10 @@ fn two_claims_take_a_connection_once() {
 }
 
 /// A claim against an upsert that raises the value above the cut-off. Fails if the claim does not freeze and re-check.
+/// Two threads, bound 3.
 #[test]
 fn a_claim_does_not_take_a_peer_raised_above_the_cutoff() {
-    explore("a_claim_does_not_take_a_peer_raised_above_the_cutoff", 3, 50, || {
+    explore("a_claim_does_not_take_a_peer_raised_above_the_cutoff", 3, 800, || {
         let t = Arc::new(table());
         t.link(1, 1);
         t.add(1, TAG, 1);
@@ -107,9 +110,10 @@ fn a_claim_does_not_take_a_peer_raised_above_the_cutoff() {
 }
 
 /// Two tags raised one after the other, against a claim. Fails if a sum is taken of values that never stood together.
+/// Two threads, bound 3.
 #[test]
 fn a_claim_sums_values_that_stood_together() {
-    explore("a_claim_sums_values_that_stood_together", 3, 100, || {
+    explore("a_claim_sums_values_that_stood_together", 3, 200, || {
         let t = Arc::new(table());
         t.link(1, 1);
         t.add(1, TAG, 9);
@@ -127,9 +131,10 @@ fn a_claim_sums_values_that_stood_together() {
 }
 
 /// A claim against the disconnect of the connection it wants. Fails if the counts drift or a connection that is gone is closed.
+/// Two threads, bound 3.
 #[test]
 fn a_claim_and_a_disconnect_keep_the_counts() {
-    explore("a_claim_and_a_disconnect_keep_the_counts", 3, 50, || {
+    explore("a_claim_and_a_disconnect_keep_the_counts", 3, 900, || {
         let t = Arc::new(table());
         t.link(1, 1);
         t.link(1, 2);
@@ -151,9 +156,10 @@ fn a_claim_and_a_disconnect_keep_the_counts() {
 }
 
 /// A temporary record expires against its first connection. Fails if a connected peer is dropped.
+/// Two threads, bound 3.
 #[test]
 fn a_temporary_record_that_connects_does_not_expire() {
-    explore("a_temporary_record_that_connects_does_not_expire", 3, 50, || {
+    explore("a_temporary_record_that_connects_does_not_expire", 3, 1_000, || {
         let t = Arc::new(table());
         t.add(1, TAG, 5);
         let other = Arc::clone(&t);
@@ -173,9 +179,10 @@ fn a_temporary_record_that_connects_does_not_expire() {
 }
 
 /// A claim of a peer that was seen first too recently. Fails without the re-check.
+/// Two threads, bound 3.
 #[test]
 fn a_claim_does_not_take_a_peer_in_its_grace() {
-    explore("a_claim_does_not_take_a_peer_in_its_grace", 3, 5, || {
+    explore("a_claim_does_not_take_a_peer_in_its_grace", 3, 100, || {
         let t = Arc::new(table());
         t.connect(&1, &Arc::new(super::Link(1)), 7, || None);
         let other = Arc::clone(&t);

@@ -17,6 +17,7 @@ fn two_peers() -> Arc<Table> {
 }
 
 /// One writer raises peer 1 and then peer 2. Fails if a snapshot holds the second update without the first.
+/// Two threads, bound 3.
 #[test]
 fn a_cut_holds_what_its_writer_did_before() {
     explore("a_cut_holds_what_its_writer_did_before", 3, 100, || {
@@ -38,6 +39,7 @@ fn a_cut_holds_what_its_writer_did_before() {
 
 /// The same by a writer that keeps one pin over both updates, so that only the fence of each update is left. Fails
 /// if that fence is dropped.
+/// Two threads, bound 3.
 #[test]
 fn a_cut_holds_what_its_writer_did_before_under_one_pin() {
     explore("a_cut_holds_what_its_writer_did_before_under_one_pin", 3, 100, || {
@@ -59,9 +61,10 @@ fn a_cut_holds_what_its_writer_did_before_under_one_pin() {
 }
 
 /// A third party raises peer 2 only if it has seen peer 1 raised. Fails if a snapshot holds the second update without the first.
+/// Three threads, bound 3.
 #[test]
 fn a_cut_holds_what_another_writer_was_seen_to_do() {
-    explore("a_cut_holds_what_another_writer_was_seen_to_do", 3, 200, || {
+    explore("a_cut_holds_what_another_writer_was_seen_to_do", 3, 1_000, || {
         let t = two_peers();
         let (a, b) = (Arc::clone(&t), Arc::clone(&t));
         together(
@@ -85,9 +88,10 @@ fn a_cut_holds_what_another_writer_was_seen_to_do() {
 }
 
 /// The closure of an upsert of peer 2 reads peer 1 and stores what it saw. Fails if the epoch is loaded before the closure.
+/// Three threads, bound 3.
 #[test]
 fn a_cut_holds_what_a_closure_saw() {
-    explore("a_cut_holds_what_a_closure_saw", 3, 200, || {
+    explore("a_cut_holds_what_a_closure_saw", 3, 4_000, || {
         let t = two_peers();
         let (a, b) = (Arc::clone(&t), Arc::clone(&t));
         together(
@@ -110,9 +114,10 @@ fn a_cut_holds_what_a_closure_saw() {
 }
 
 /// An update that returned before the snapshot began is in it; one that begins after is not, in place or not.
+/// Two threads, bound 3.
 #[test]
 fn a_cut_holds_the_past_and_none_of_the_future() {
-    explore("a_cut_holds_the_past_and_none_of_the_future", 3, 50, || {
+    explore("a_cut_holds_the_past_and_none_of_the_future", 3, 1_000, || {
         let t = two_peers();
         let other = Arc::clone(&t);
         together(
@@ -136,9 +141,10 @@ fn a_cut_holds_the_past_and_none_of_the_future() {
 }
 
 /// Two snapshots, one begun after an update returned. Fails if a chain skips the state that the older one needs.
+/// Two threads, bound 3.
 #[test]
 fn two_cuts_each_hold_their_own_past() {
-    explore("two_cuts_each_hold_their_own_past", 3, 100, || {
+    explore("two_cuts_each_hold_their_own_past", 3, 900, || {
         let t = Arc::new(table());
         t.add(1, TAG, 1);
         let other = Arc::clone(&t);
@@ -161,9 +167,10 @@ fn two_cuts_each_hold_their_own_past() {
 }
 
 /// A peer that dies after a snapshot is in it, and one that is born and dies afterwards is not.
+/// Two threads, bound 3.
 #[test]
 fn a_cut_holds_a_peer_that_left_afterwards() {
-    explore("a_cut_holds_a_peer_that_left_afterwards", 3, 50, || {
+    explore("a_cut_holds_a_peer_that_left_afterwards", 3, 6_000, || {
         let t = Arc::new(table());
         t.link(1, 1);
         let other = Arc::clone(&t);
@@ -180,5 +187,30 @@ fn a_cut_holds_a_peer_that_left_afterwards() {
                 assert!(one + two <= 1, "peer 2 came after peer 1 had left");
             },
         );
+    });
+}
+
+/// A peer leaves after a snapshot was taken, while another comes and goes. Fails if its record is unlinked under the snapshot.
+/// Two threads, bound 3.
+#[test]
+fn a_cut_holds_a_peer_that_leaves_under_it() {
+    explore("a_cut_holds_a_peer_that_leaves_under_it", 3, 4_000, || {
+        let t = Arc::new(table());
+        t.link(1, 1);
+        let other = Arc::clone(&t);
+        together(
+            [Box::new(move || {
+                other.link(2, 1);
+                other.unlink(2, 1);
+            })],
+            || {
+                let cut = Cut::take(&t);
+                assert!(t.unlink(1, 1), "it was there");
+                let conns = cut.iter().filter(|at| *at.node.key() == 1).map(|at| at.links.conns.len());
+                assert_eq!(conns.sum::<usize>(), 1, "it left after the cut");
+                assert!(cut.get(&1).is_some(), "and is found by key, too");
+            },
+        );
+        assert_eq!(t.len(), 0, "unlinked in the end");
     });
 }

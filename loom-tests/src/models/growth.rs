@@ -32,6 +32,7 @@ fn take(index: &Index<u64>, hash: u64, id: u64) {
 }
 
 /// Three inserts of one id, two at once. Fails if the id comes to be there twice.
+/// Two threads, bound 3.
 #[test]
 fn one_id_is_inserted_once() {
     explore("one_id_is_inserted_once", 3, 20, || {
@@ -46,9 +47,10 @@ fn one_id_is_inserted_once() {
 }
 
 /// Two ids of one hash and one more, in a table that grows under them. Fails if an insert goes to a slot that has been copied.
+/// Two threads, bound 3.
 #[test]
 fn inserts_during_growth_are_all_found() {
-    explore("inserts_during_growth_are_all_found", 3, 200, || {
+    explore("inserts_during_growth_are_all_found", 3, 50_000, || {
         let index = index_of(2);
         put(&index, 0, 1);
         let other = Arc::clone(&index);
@@ -71,9 +73,10 @@ fn inserts_during_growth_are_all_found() {
 }
 
 /// The same id inserted by two threads while the table grows. Fails if old and new table each get one.
+/// Two threads, bound 2.
 #[test]
 fn one_id_is_inserted_once_during_growth() {
-    explore("one_id_is_inserted_once_during_growth", 2, 200, || {
+    explore("one_id_is_inserted_once_during_growth", 2, 20_000, || {
         let index = index_of(4);
         put(&index, 0, 1);
         put(&index, 1, 2);
@@ -93,9 +96,10 @@ fn one_id_is_inserted_once_during_growth() {
 }
 
 /// Two threads copy the same table, chunk by chunk. Fails if an entry is copied twice, or lost.
+/// Two threads, bound 3.
 #[test]
 fn growth_helped_by_two_threads_copies_each_once() {
-    explore("growth_helped_by_two_threads_copies_each_once", 3, 100, || {
+    explore("growth_helped_by_two_threads_copies_each_once", 3, 6_000, || {
         let index = index_of(4);
         for id in 0..3 {
             put(&index, id, id);
@@ -114,11 +118,38 @@ fn growth_helped_by_two_threads_copies_each_once() {
     });
 }
 
+/// Two walks, one after an insert that went ahead to the next table while most of the old one is still to be copied. Fails if a walk
+/// does not finish the migration first.
+/// Two threads, bound 1.
+#[test]
+fn a_walk_sees_what_went_ahead_to_the_next_table() {
+    explore("a_walk_sees_what_went_ahead_to_the_next_table", 1, 800, || {
+        let index = index_of(8);
+        for id in 0..5 {
+            put(&index, id, id);
+        }
+        let other = Arc::clone(&index);
+        together(
+            [Box::new(move || {
+                let guard = reclaim::pin();
+                let old = other.walk(&guard).filter(|node| ***node < 5).count();
+                assert_eq!(old, 5, "those that were there before, each once");
+            })],
+            || {
+                put(&index, 5, 5);
+                let guard = reclaim::pin();
+                assert_eq!(index.walk(&guard).count(), 6, "all, each once");
+            },
+        );
+    });
+}
+
 /// One thread copies the rest of a table, another finds that done and swings the root, a third looks up what the first has copied.
 /// Fails if the second does not hand on what the first did.
+/// Three threads, bound 2.
 #[test]
 fn a_root_swung_by_another_leads_to_every_copy() {
-    explore("a_root_swung_by_another_leads_to_every_copy", 2, 100, || {
+    explore("a_root_swung_by_another_leads_to_every_copy", 2, 3_000, || {
         let index = index_of(4);
         for id in [0, 1, 3] {
             put(&index, id, id);
@@ -143,9 +174,10 @@ fn a_root_swung_by_another_leads_to_every_copy() {
 }
 
 /// A removal against growth: the entry's slot is copied while it is unlinked. Fails if a late copy brings it back.
+/// Three threads, bound 3.
 #[test]
 fn a_removed_entry_does_not_come_back_by_growth() {
-    explore("a_removed_entry_does_not_come_back_by_growth", 3, 200, || {
+    explore("a_removed_entry_does_not_come_back_by_growth", 3, 50_000, || {
         let index = index_of(4);
         put(&index, 0, 1);
         put(&index, 1, 2);
@@ -171,9 +203,10 @@ fn a_removed_entry_does_not_come_back_by_growth() {
 }
 
 /// A removal while two inserts fill the next table, so that three are linked. Fails if the chain loses or repeats an entry.
+/// Three threads, bound 2.
 #[test]
 fn a_removal_across_three_tables_is_complete() {
-    explore("a_removal_across_three_tables_is_complete", 2, 200, || {
+    explore("a_removal_across_three_tables_is_complete", 2, 20_000, || {
         let index = index_of(2);
         put(&index, 0, 1);
         put(&index, 0, 2);
@@ -202,9 +235,10 @@ fn a_removal_across_three_tables_is_complete() {
 }
 
 /// Two removals on one path while two inserts make it longer. Fails if an entry that is there throughout is not found.
+/// Three threads, bound 2.
 #[test]
 fn two_removals_and_growth_lose_nobody() {
-    explore("two_removals_and_growth_lose_nobody", 2, 200, || {
+    explore("two_removals_and_growth_lose_nobody", 2, 3_000, || {
         let index = index_of(2);
         put(&index, 0, 1);
         put(&index, 1, 2);
@@ -225,9 +259,10 @@ fn two_removals_and_growth_lose_nobody() {
 }
 
 /// A peer leaves and returns while a snapshot walks. Fails if the walk sees two records of it, or loses its neighbour.
+/// Two threads, bound 3.
 #[test]
 fn a_walk_during_unlink_and_reinsert_sees_each_peer_once() {
-    explore("a_walk_during_unlink_and_reinsert_sees_each_peer_once", 3, 200, || {
+    explore("a_walk_during_unlink_and_reinsert_sees_each_peer_once", 3, 2_000, || {
         let t = Arc::new(table());
         t.link(1, 1);
         t.link(2, 1);
@@ -250,9 +285,10 @@ fn a_walk_during_unlink_and_reinsert_sees_each_peer_once() {
 }
 
 /// A snapshot walks while the table grows under two inserts. Fails if the walk misses what was there, or sees it in both tables.
+/// Two threads, bound 3.
 #[test]
 fn a_walk_during_growth_sees_each_peer_once() {
-    explore("a_walk_during_growth_sees_each_peer_once", 3, 200, || {
+    explore("a_walk_during_growth_sees_each_peer_once", 3, 60_000, || {
         let t = Arc::new(tiny_table());
         t.add(1, TAG, 1);
         let other = Arc::clone(&t);

@@ -9,9 +9,10 @@ use crate::snapshot::Cut;
 
 /// The last disconnect against an upsert. Either the tag goes with the peer, or it makes a new, temporary record. Fails
 /// if an update reaches a dead record.
+/// Two threads, bound 3.
 #[test]
 fn an_upsert_beside_the_last_disconnect_is_kept_or_cleared() {
-    explore("an_upsert_beside_the_last_disconnect_is_kept_or_cleared", 3, 50, || {
+    explore("an_upsert_beside_the_last_disconnect_is_kept_or_cleared", 3, 600, || {
         let t = Arc::new(table());
         t.link(1, 1);
         t.add(1, TAG, 5);
@@ -31,9 +32,10 @@ fn an_upsert_beside_the_last_disconnect_is_kept_or_cleared() {
 
 /// A peer leaves while the same peer connects anew, and a third thread looks it up. Fails if anything is added to a dead record, or if a
 /// connection is lost.
+/// Three threads, bound 3.
 #[test]
 fn a_peer_that_returns_while_it_leaves_is_there() {
-    explore("a_peer_that_returns_while_it_leaves_is_there", 3, 200, || {
+    explore("a_peer_that_returns_while_it_leaves_is_there", 3, 10_000, || {
         let t = Arc::new(table());
         t.link(1, 1);
         let (a, b) = (Arc::clone(&t), Arc::clone(&t));
@@ -53,9 +55,10 @@ fn a_peer_that_returns_while_it_leaves_is_there() {
 }
 
 /// Two threads remove the last two things a temporary, protected peer has. Fails if it dies twice, or stays with nothing.
+/// Two threads, bound 3.
 #[test]
 fn the_last_of_two_removals_removes_the_peer() {
-    explore("the_last_of_two_removals_removes_the_peer", 3, 50, || {
+    explore("the_last_of_two_removals_removes_the_peer", 3, 900, || {
         let t = Arc::new(table());
         t.add(1, TAG, 5);
         let _ = t.protect(&1, SHIELD, || 0);
@@ -69,9 +72,10 @@ fn the_last_of_two_removals_removes_the_peer() {
 }
 
 /// One connection id is opened and closed by two threads at once. Fails if the counts drift.
+/// Two threads, bound 3.
 #[test]
 fn connect_and_disconnect_of_one_id_keep_the_count() {
-    explore("connect_and_disconnect_of_one_id_keep_the_count", 3, 50, || {
+    explore("connect_and_disconnect_of_one_id_keep_the_count", 3, 100, || {
         let t = Arc::new(table());
         t.link(1, 9);
         let other = Arc::clone(&t);

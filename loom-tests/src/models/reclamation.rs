@@ -12,9 +12,10 @@ use crate::snapshot::Cut;
 use crate::versioned::Upsert;
 
 /// A reader holds a state while it is replaced and retired.
+/// Two threads, bound 3.
 #[test]
 fn a_pinned_reader_keeps_what_it_reads() {
-    explore("a_pinned_reader_keeps_what_it_reads", 3, 50, || {
+    explore("a_pinned_reader_keeps_what_it_reads", 3, 100, || {
         let t = Arc::new(table());
         t.link(1, 1);
         t.add(1, TAG, 1);
@@ -37,9 +38,10 @@ fn a_pinned_reader_keeps_what_it_reads() {
 }
 
 /// A snapshot holds states of its epoch while writers replace them twice over and another snapshot comes in between.
+/// Three threads, bound 3.
 #[test]
 fn a_held_snapshot_keeps_its_states() {
-    explore("a_held_snapshot_keeps_its_states", 3, 100, || {
+    explore("a_held_snapshot_keeps_its_states", 3, 6_000, || {
         let t = Arc::new(table());
         t.add(1, TAG, 1);
         let (a, b) = (Arc::clone(&t), Arc::clone(&t));
@@ -62,9 +64,10 @@ fn a_held_snapshot_keeps_its_states() {
 }
 
 /// A snapshot needs a record that dies, is unlinked and comes back as another, while the table grows.
+/// Two threads, bound 3.
 #[test]
 fn a_held_snapshot_keeps_a_record_that_was_unlinked() {
-    explore("a_held_snapshot_keeps_a_record_that_was_unlinked", 3, 50, || {
+    explore("a_held_snapshot_keeps_a_record_that_was_unlinked", 3, 3_000, || {
         let t = Arc::new(tiny_table());
         t.link(1, 1);
         let other = Arc::clone(&t);
@@ -90,9 +93,10 @@ fn a_held_snapshot_keeps_a_record_that_was_unlinked() {
 }
 
 /// A record is kept by a handle beyond every guard, while it dies and is unlinked, or revived by the handle's own update.
+/// Two threads, bound 3.
 #[test]
 fn a_kept_record_outlives_its_unlinking() {
-    explore("a_kept_record_outlives_its_unlinking", 3, 50, || {
+    explore("a_kept_record_outlives_its_unlinking", 3, 500, || {
         let t = Arc::new(table());
         t.link(1, 1);
         let held = t.hold(&1).expect("there");
@@ -114,9 +118,10 @@ fn a_kept_record_outlives_its_unlinking() {
 }
 
 /// The index goes while an unlinking is still to come: the job finds nothing left to do.
+/// Two threads, bound 3.
 #[test]
 fn a_table_may_go_before_its_garbage() {
-    explore("a_table_may_go_before_its_garbage", 3, 10, || {
+    explore("a_table_may_go_before_its_garbage", 3, 40, || {
         let t = Arc::new(table());
         t.link(1, 1);
         let other = Arc::clone(&t);

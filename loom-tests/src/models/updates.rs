@@ -8,9 +8,10 @@ use crate::snapshot::Cut;
 use crate::sync::{AtomicU64, Ordering, compiler_fences};
 
 /// Two threads add to one tag. Fails if a compare-and-swap of a cell overwrites what it did not read.
+/// Two threads, bound 3.
 #[test]
 fn two_upserts_of_one_tag_both_count() {
-    explore("two_upserts_of_one_tag_both_count", 3, 20, || {
+    explore("two_upserts_of_one_tag_both_count", 3, 30, || {
         let t = Arc::new(table());
         t.add(1, TAG, 1);
         let other = Arc::clone(&t);
@@ -27,9 +28,10 @@ fn two_upserts_of_one_tag_both_count() {
 }
 
 /// Two threads add to a tag of a peer that neither has seen: one creates the record. Fails if there come to be two records.
+/// Two threads, bound 3.
 #[test]
 fn two_first_upserts_of_one_peer_both_count() {
-    explore("two_first_upserts_of_one_peer_both_count", 3, 20, || {
+    explore("two_first_upserts_of_one_peer_both_count", 3, 50, || {
         let t = Arc::new(table());
         let other = Arc::clone(&t);
         together(
@@ -47,9 +49,10 @@ fn two_first_upserts_of_one_peer_both_count() {
 
 /// A thread adds to a tag while another adds a tag, which replaces the state. Fails without the freeze: a copy reads
 /// the cell, and a late compare-and-swap lands on the old state.
+/// Two threads, bound 3.
 #[test]
 fn an_upsert_is_not_lost_to_a_new_tag() {
-    explore("an_upsert_is_not_lost_to_a_new_tag", 3, 50, || {
+    explore("an_upsert_is_not_lost_to_a_new_tag", 3, 400, || {
         let t = Arc::new(table());
         t.add(1, TAG, 1);
         let other = Arc::clone(&t);
@@ -68,9 +71,10 @@ fn an_upsert_is_not_lost_to_a_new_tag() {
 }
 
 /// Two tags, a thread on each, and a third that connects and so replaces the state twice. Fails if one cell is left unfrozen.
+/// Three threads, bound 3.
 #[test]
 fn upserts_of_two_tags_are_not_lost_to_a_connect() {
-    explore("upserts_of_two_tags_are_not_lost_to_a_connect", 3, 200, || {
+    explore("upserts_of_two_tags_are_not_lost_to_a_connect", 3, 60_000, || {
         let t = Arc::new(table());
         t.link(1, 1);
         t.add(1, TAG, 1);
@@ -96,9 +100,10 @@ fn upserts_of_two_tags_are_not_lost_to_a_connect() {
 }
 
 /// An upsert in place against one that is the first after a snapshot. Fails without the freeze or the check of the epoch.
+/// Three threads, bound 3.
 #[test]
 fn an_upsert_is_not_lost_to_the_first_write_of_an_epoch() {
-    explore("an_upsert_is_not_lost_to_the_first_write_of_an_epoch", 3, 100, || {
+    explore("an_upsert_is_not_lost_to_the_first_write_of_an_epoch", 3, 4_000, || {
         let t = Arc::new(table());
         t.add(1, TAG, 1);
         let (a, b) = (Arc::clone(&t), Arc::clone(&t));
@@ -122,9 +127,10 @@ fn an_upsert_is_not_lost_to_the_first_write_of_an_epoch() {
 }
 
 /// A copier that stalls with all cells frozen: the upsert that meets them replaces the state itself. Fails (by never ending) if it waits.
+/// Two threads, bound 3.
 #[test]
 fn an_upsert_passes_a_stalled_copier() {
-    explore("an_upsert_passes_a_stalled_copier", 3, 50, || {
+    explore("an_upsert_passes_a_stalled_copier", 3, 300, || {
         let t = Arc::new(table());
         t.link(1, 1);
         t.add(1, TAG, 1);
@@ -143,9 +149,10 @@ fn an_upsert_passes_a_stalled_copier() {
 }
 
 /// A tag is removed while it is added to. Fails if the update lands on a state that has been left.
+/// Two threads, bound 3.
 #[test]
 fn untag_and_upsert_are_ordered() {
-    explore("untag_and_upsert_are_ordered", 3, 50, || {
+    explore("untag_and_upsert_are_ordered", 3, 100, || {
         let t = Arc::new(table());
         t.link(1, 1);
         t.add(1, TAG, 5);
@@ -164,9 +171,10 @@ fn untag_and_upsert_are_ordered() {
 
 /// P6: closures run with nothing held. Each adds a tag to its own peer and reads the other's; both end and both count. Fails
 /// (by never ending) if a closure runs under something that its own calls wait for.
+/// Two threads, bound 3.
 #[test]
 fn closures_that_use_the_table_end_and_count() {
-    explore("closures_that_use_the_table_end_and_count", 3, 100, || {
+    explore("closures_that_use_the_table_end_and_count", 3, 2_000, || {
         let t = Arc::new(table());
         t.add(1, TAG, 1);
         let other = Arc::clone(&t);
@@ -189,9 +197,10 @@ fn closures_that_use_the_table_end_and_count() {
 
 /// A writer's closure leaves a mark, and a reader under a pin of its own looks for the mark when it has seen the value. Fails
 /// if the swap of the cell does not release, or the load does not acquire. (On x86 no fence helps, so none does here.)
+/// Two threads, bound 3.
 #[test]
 fn a_value_that_is_read_publishes_what_its_writer_did() {
-    explore("a_value_that_is_read_publishes_what_its_writer_did", 3, 40, || {
+    explore("a_value_that_is_read_publishes_what_its_writer_did", 3, 20, || {
         compiler_fences();
         let t = Arc::new(table());
         t.add(1, TAG, 1);
@@ -217,9 +226,10 @@ fn a_value_that_is_read_publishes_what_its_writer_did() {
 
 /// The same, but a third thread connects, and so copies the value into the state that the reader finds. Fails if the freeze does
 /// not acquire what it hands on.
+/// Three threads, bound 3.
 #[test]
 fn a_value_that_is_copied_publishes_what_its_writer_did() {
-    explore("a_value_that_is_copied_publishes_what_its_writer_did", 3, 500, || {
+    explore("a_value_that_is_copied_publishes_what_its_writer_did", 3, 4_000, || {
         compiler_fences();
         let t = Arc::new(table());
         t.add(1, TAG, 1);
