@@ -38,7 +38,7 @@ impl LifeSpan {
 /// The same in shuttle, where whatever came earlier happened before.
 #[cfg(connmgr_shuttle)]
 #[derive(Debug, Default)]
-pub(crate) struct LifeSpan;
+pub(crate) struct LifeSpan {}
 
 #[cfg(connmgr_shuttle)]
 impl LifeSpan {
