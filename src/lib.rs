@@ -42,6 +42,7 @@
 //! **P4. A trim never closes what it must not.** Each victim is claimed by one atomic step on its own state, which re-checks that it is still
 //! unprotected, past its grace, worth no more than the cut-off, and still holds the connection. A connection is claimed once.
 //! [`force_trim`](BasicConnManager::force_trim) alone, and only when unprotected peers are not enough, may claim a protected peer; the report marks it.
+//! Before it does, it comes back to unprotected peers that were raised meanwhile.
 //!
 //! **P5. Bounded memory.** While a snapshot is held, garbage grows with structural changes and first writes after a snapshot, never with
 //! repeated updates of values (bumps by a custom bump or decay function apart, which keep the instant of each), and is returned afterwards. A table has at most 16 slots (of a word) for each live record, or 64,

@@ -180,6 +180,41 @@ fn an_emergency_spares_a_peer_protected_after_it_was_chosen_as_unprotected() {
     assert_eq!(report.spared.len(), 1, "and the trim says so");
 }
 
+/// It spared unprotected peers that had been raised, closed a protected one in their place, and missed its target.
+#[test]
+fn an_emergency_closes_peers_raised_after_they_were_chosen_before_any_protected_one() {
+    let manager = BasicConnManager::<u64, Probe>::builder().low_water(2).high_water(9).background(false);
+    let manager = Arc::new(manager.build().unwrap());
+    let weak = Arc::downgrade(&manager);
+    for peer in 0..5 {
+        let weak = weak.clone();
+        // Asked after the snapshot was taken.
+        let raise = move || {
+            let manager = weak.upgrade().expect("the manager lives");
+            (0..2).for_each(|peer| manager.tag_peer(&peer, "value", 100 - peer as i64));
+            Some(1)
+        };
+        manager.connected(&peer, Probe::new(peer, raise));
+        manager.tag_peer(&peer, "value", peer as i64);
+    }
+    for peer in 3..5 {
+        let _ = manager.protect(&peer, "p");
+    }
+    let report = manager.force_trim();
+    let values: Vec<_> = report.closed.iter().map(|peer| (peer.peer, peer.value, peer.protected)).collect();
+    assert_eq!(values, [(2, 2, false), (0, 100, false), (1, 99, false)], "no protected one was needed");
+    assert_eq!(
+        (report.outcome, report.cutoff),
+        (TrimOutcome::Reached, Some(100)),
+        "none worth more was closed"
+    );
+    assert_eq!(
+        (report.spared.len(), report.lowest_kept),
+        (0, Some(3)),
+        "the protected ones were not touched"
+    );
+}
+
 #[test]
 fn a_connection_id_used_again_is_a_new_connection() {
     let manager = manager(1, 9);

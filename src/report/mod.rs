@@ -123,7 +123,8 @@ pub struct TrimReport<P> {
     pub allowed: Option<usize>,
     /// Chosen connections that were found gone, which counts towards the target.
     pub gone: usize,
-    /// The highest value, in the snapshot, of the peers it chose: none worth more was closed.
+    /// The highest value, in the snapshot, of the peers it chose: none worth more was closed. (An emergency that comes back to peers
+    /// raised meanwhile raises it to what they were worth at the claim.)
     pub cutoff: Option<i64>,
     /// The lowest value, in the snapshot, of the candidates it never chose.
     pub lowest_kept: Option<i64>,

@@ -2,14 +2,54 @@
 
 use std::collections::VecDeque;
 use std::hash::Hash;
+use std::vec;
 
 use super::choose::{Basis, TableCut};
 use super::{CancelToken, Inner, ToClose};
 use crate::connection::{Connection, Direction};
 use crate::peer::Claim;
-use crate::policy::Ranked;
+use crate::policy::{Order, Ranked};
 use crate::report::{ClosedPeer, SpareReason, SparedPeer, TrimOutcome, TrimReport};
 use crate::versioned::Tags;
+
+/// Who is claimed next: those who were chosen, then the others in their order.
+///
+/// An emergency comes back to whom it spared, whatever they are worth by then: to those raised since the snapshot before any protected one, and
+/// to those protected since at the end.
+struct Turns {
+    chosen: vec::IntoIter<Ranked>,
+    /// A protected one that lets the raised ones go first.
+    held: Option<Ranked>,
+    /// The raised ones, and the protected ones.
+    put_off: [VecDeque<(Ranked, SpareReason)>; 2],
+}
+
+impl Turns {
+    fn new(chosen: Vec<Ranked>) -> Self {
+        Self { chosen: chosen.into_iter(), held: None, put_off: [VecDeque::new(), VecDeque::new()] }
+    }
+
+    /// The next one, and whether it was put off before.
+    fn next(&mut self, order: &mut Order) -> Option<(Ranked, bool)> {
+        let next = self.held.take().or_else(|| self.chosen.next()).or_else(|| order.next());
+        let [raised, protected] = &mut self.put_off;
+        if let Some(next) = next.filter(|next| !next.protected || raised.is_empty()) {
+            return Some((next, false));
+        }
+        self.held = next;
+        raised.pop_front().or_else(|| protected.pop_front()).map(|(again, _)| (again, true))
+    }
+
+    fn put_off(&mut self, spared: Ranked, reason: SpareReason) {
+        let protected = spared.protected || reason == SpareReason::Protected;
+        self.put_off[usize::from(protected)].push_back((Ranked { protected, ..spared }, reason));
+    }
+
+    /// The chosen ones that were never taken.
+    fn left(&self) -> impl Iterator<Item = &Ranked> {
+        self.held.iter().chain(self.chosen.as_slice())
+    }
+}
 
 impl<P, C> Inner<P, C>
 where
@@ -35,9 +75,7 @@ where
         // After the policy, which may have taken its time.
         let claims_at = self.time.now();
         let mut claimed = ToClose::new(report.trigger);
-        let mut chosen = std::mem::take(&mut choice.chosen).into_iter();
-        // Protected since the snapshot: in an emergency they take their turn with the other protected ones, at the end.
-        let mut protected_since = VecDeque::new();
+        let mut turns = Turns::new(std::mem::take(&mut choice.chosen));
         let mut done = 0;
         report.outcome = if choice.target == 0 { choice.outcome } else { TrimOutcome::Reached };
         while done < choice.target {
@@ -49,16 +87,16 @@ where
                 report.outcome = TrimOutcome::RateLimited;
                 break;
             }
-            let next = chosen.next().or_else(|| choice.order.next()).or_else(|| protected_since.pop_front());
-            let Some(next) = next else {
+            let Some((next, again)) = turns.next(&mut choice.order) else {
                 report.outcome = TrimOutcome::Short;
                 break;
             };
             let peer = &choice.peers[next.index];
             // Cloned before the claim, as it may panic: what is claimed is closed, whatever happens.
             let id = peer.at.node.key().clone();
-            let cutoff = choice.cutoff.max(Some(peer.value)).unwrap_or(peer.value);
+            let cutoff = choice.cutoff.map_or(peer.value, |cutoff| cutoff.max(peer.value));
             choice.cutoff = Some(cutoff);
+            let cutoff = if again { i64::MAX } else { cutoff };
             let worths = self.reappraiser(basis.appraiser.now);
             let worth = |tags: &Tags| worths.worth(tags);
             let terms = basis.claim_terms(claims_at, cutoff, emergency && next.protected);
@@ -68,6 +106,7 @@ where
                     let (connections, reason) = (conns.len(), claimed.reason);
                     let inbound = conns.iter().filter(|entry| entry.direction == Direction::Inbound).count();
                     claimed.entries.extend(conns.into_iter().map(|entry| (entry, value)));
+                    choice.cutoff = choice.cutoff.max(Some(value));
                     if basis.allowed.is_some() {
                         self.bucket.take(connections);
                     }
@@ -83,23 +122,22 @@ where
                     report.gone += peer.connections;
                     continue;
                 }
-                Claim::Protected if emergency => {
-                    protected_since.push_back(Ranked { protected: true, ..next });
-                    continue;
-                }
                 Claim::Protected => SpareReason::Protected,
                 Claim::Raised => SpareReason::ValueRaised,
                 Claim::InGrace => SpareReason::InGrace,
             };
+            if emergency {
+                turns.put_off(next, reason);
+                continue;
+            }
             report.spared.push(SparedPeer { peer: id, value: peer.value, reason });
         }
-        report.spared.extend(protected_since.into_iter().map(|ranked| {
+        report.spared.extend(turns.put_off.iter().flatten().map(|(ranked, reason)| {
             let peer = &choice.peers[ranked.index];
-            let (id, value) = (peer.at.node.key().clone(), peer.value);
-            SparedPeer { peer: id, value, reason: SpareReason::Protected }
+            SparedPeer { peer: peer.at.node.key().clone(), value: peer.value, reason: *reason }
         }));
         report.cutoff = choice.cutoff;
-        let kept = chosen.as_slice().iter().chain(choice.order.left());
+        let kept = turns.left().chain(choice.order.left());
         report.lowest_kept = kept.map(|ranked| choice.peers[ranked.index].value).min();
         claimed
     }
