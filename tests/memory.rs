@@ -1,12 +1,15 @@
-//! What is live bounds what is kept: ids are counted as they are made and dropped.
+//! What is live bounds what is kept: ids are counted as they are made and dropped, and bytes by the allocator.
 //!
 //! One test at a time, as all count the same ids: they are cases of one test.
+
+mod counting;
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use connmgr::testing::Loopback;
-use connmgr::{BasicConnManager, ManualClock};
+use connmgr::{BasicConnManager, BumpFn, DecayFn, ManualClock};
+use counting::BYTES;
 
 static ALIVE: AtomicI64 = AtomicI64::new(0);
 
@@ -110,17 +113,53 @@ fn repeated_updates_under_a_snapshot_make_no_garbage() {
     for id in 0..1_000 {
         manager.tag_peer(&Counted::new(id), "score", 0);
     }
-    let before = alive();
-    let snapshot = manager.snapshot();
+    let minute = Duration::from_secs(60);
+    let fading = [DecayFn::fixed(1), DecayFn::expire_when_inactive(minute)].map(|decay| {
+        let name = format!("{decay:?}");
+        manager
+            .register_decaying_tag(&name, minute, decay, BumpFn::sum_unbounded())
+            .expect("a name that is free")
+    });
     let score = manager.tag("score");
-    for round in 1..=100 {
+    let update = |round| {
         for id in 0..1_000 {
             let stored = manager.upsert_tag(&Counted::new(id), &score, |value| value + 1);
             assert_eq!(stored, round, "no update is lost");
+            for tag in &fading {
+                assert_eq!(tag.bump(&Counted::new(id), 1), Ok(round), "no bump is lost");
+            }
         }
-    }
-    assert!(alive() <= before, "an update of a value makes no record");
+    };
+    let snapshot = manager.snapshot();
+    update(1);
+    let (ids, bytes) = (alive(), BYTES.load(Ordering::Relaxed));
+    (2..=100).for_each(update);
+    let grown = BYTES.load(Ordering::Relaxed) - bytes;
+    assert!(alive() <= ids, "an update of a value makes no record");
+    assert!(grown < 100_000, "300,000 updates beyond the first writes made {grown} bytes of garbage");
     assert!(snapshot.iter().all(|peer| peer.value() == 0), "the snapshot is of before");
+}
+
+/// The report of the last trim, with the ids in it, was kept until the next one.
+fn a_report_that_nobody_waits_for_is_not_kept() {
+    let manager = Manager::builder()
+        .low_water(1)
+        .high_water(2)
+        .grace_period(Duration::ZERO)
+        .background(false)
+        .build()
+        .expect("a valid configuration");
+    for id in 0..2_000 {
+        manager.connected(&Counted::new(id), Loopback::inbound(1));
+    }
+    let report = manager.trim_open_conns();
+    assert_eq!(report.closed_connections, 1_999, "down to the low watermark");
+    drop(report);
+    for id in 0..2_000 {
+        manager.disconnected(&Counted::new(id), &1);
+    }
+    drop(manager.snapshot());
+    assert!(alive() <= 500, "{} ids alive with no peer left", alive());
 }
 
 #[test]
@@ -131,6 +170,7 @@ fn memory_follows_what_is_live() {
         what_a_snapshot_held_back_is_given_back_after_it,
         a_peer_that_returns_under_a_snapshot_is_one_record,
         repeated_updates_under_a_snapshot_make_no_garbage,
+        a_report_that_nobody_waits_for_is_not_kept,
     ] {
         case();
     }

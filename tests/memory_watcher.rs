@@ -14,7 +14,7 @@ use connmgr::memory::{
     SystemMemory, Threshold, WatchError,
 };
 use connmgr::testing::Loopback;
-use connmgr::{BasicConnManager, CloseReason, ManualClock, TrimOutcome};
+use connmgr::{BasicConnManager, BumpFn, CloseReason, DecayFn, ManualClock, TrimOutcome};
 
 use MemoryAction::{ForceTrim, TrimOpenConns};
 use Threshold::{Bytes, Fraction};
@@ -510,6 +510,10 @@ fn the_thread_ends_with_its_manager() {
     clock.advance(secs(10));
     settle(&clock);
     assert_eq!(watch.info().checks, 2, "closing the manager does not stop it");
+    // The handle of a decaying tag keeps the manager's table, and used to keep the watcher.
+    let _tag = manager
+        .register_decaying_tag("kept", secs(1), DecayFn::none(), BumpFn::overwrite())
+        .expect("the first of its name");
     drop(manager);
     clock.advance(secs(10));
     ends.recv_timeout(LIMIT).expect("its thread ends");

@@ -4,43 +4,15 @@
 //! Peers with ids that were never seen before come and go, on threads that come and go, beside snapshots that are held for a while; the
 //! table grows and shrinks with them. `CONNMGR_SOAK_PEERS` says how many (`ci/soak.sh` asks for millions).
 
-use std::alloc::{GlobalAlloc, Layout, System};
+mod counting;
+
 use std::env;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use connmgr::{BasicConnManager, CloseReason, Connection, Direction, ManualClock};
-
-/// The system's allocator, counting.
-struct Counting;
-
-/// Bytes allocated and not yet freed.
-static BYTES: AtomicI64 = AtomicI64::new(0);
-
-// SAFETY: every call is the system allocator's; what is added is a count.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        BYTES.fetch_add(layout.size() as i64, Ordering::Relaxed);
-        // SAFETY: as the caller's.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        BYTES.fetch_add(layout.size() as i64, Ordering::Relaxed);
-        // SAFETY: as the caller's.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        BYTES.fetch_sub(layout.size() as i64, Ordering::Relaxed);
-        // SAFETY: as the caller's.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
+use counting::BYTES;
 
 /// Things made and dropped, and things that were dropped when they were not alive.
 struct Tally {

@@ -4,15 +4,17 @@
 mod common;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 
 use common::{
-    Manager, Probe, at, builder, closed, closes, connect, connect_valued, manager, peers, secs,
-    with_meanwhile,
+    Hooked, LIMIT, Late, Manager, Probe, at, builder, closed, closes, connect, connect_valued, manager,
+    peers, secs, with_meanwhile, within,
 };
 use connmgr::testing::Loopback;
-use connmgr::{BasicConnManager, ByValue, CloseReason, ManualClock, SpareReason, TrimOutcome, TrimTrigger};
+use connmgr::{
+    BasicConnManager, ByValue, CancelToken, CloseReason, ManualClock, SpareReason, TrimOutcome, TrimTrigger,
+};
 
 /// Go: `TestConnTrimming`.
 #[test]
@@ -489,4 +491,39 @@ fn streams_are_asked_of_candidates_only() {
     assert_eq!(manager.trim_open_conns().closed_connections, 2, "three candidates less one");
     let asked = asked.map(|asked| asked.load(Ordering::Relaxed) > 0);
     assert_eq!(asked, [false, true, true, true], "each candidate, and the protected peer not at all");
+}
+
+/// A caller that had not cancelled anything was told that its trim was cancelled.
+#[test]
+fn a_call_that_meets_a_cancelled_trim_runs_its_own() {
+    // Whether the second call comes in time is up to the scheduler: either way it goes down to low.
+    for round in 0..12 {
+        let cancel = CancelToken::new();
+        let (token, (send, other)) = (cancel.clone(), mpsc::channel());
+        let first = AtomicBool::new(true);
+        let late = Late::default();
+        let (of_hook, send) = (late.clone(), Mutex::new(send));
+        let hook = move || {
+            if first.swap(false, Ordering::Relaxed) {
+                let (manager, (coming, comes)) = (of_hook.get(), mpsc::channel());
+                let second = thread::spawn(move || {
+                    coming.send(()).unwrap();
+                    manager.trim_open_conns()
+                });
+                comes.recv_timeout(LIMIT).expect("the second call is about to be made");
+                (0..1 << round).for_each(|_| thread::yield_now());
+                send.lock().unwrap().send(second).unwrap();
+                token.cancel();
+            }
+        };
+        let manager = Arc::new(builder(1, 100).policy(Hooked(ByValue::exact(), hook)).build().unwrap());
+        late.set(&manager);
+        connect_valued(&manager, 0..4);
+        let cancelled = manager.trim_open_conns_with(&cancel);
+        assert_eq!((cancelled.outcome, cancelled.closed_connections), (TrimOutcome::Cancelled, 0));
+        let second = other.recv_timeout(LIMIT).expect("the second call was made");
+        let report = within("the second call", move || second.join().unwrap());
+        assert_eq!((report.outcome, report.joined), (TrimOutcome::Reached, false), "in round {round}");
+        assert_eq!(closed(&report), [0, 1, 2], "it goes down to low");
+    }
 }

@@ -276,6 +276,11 @@ where
         });
         let background =
             if self.background { Background::start(Arc::clone(&inner))? } else { Background::none() };
-        Ok(BasicConnManager { inner, background })
+        Ok(BasicConnManager {
+            inner,
+            background,
+            #[cfg(feature = "memory")]
+            alive: Arc::default(),
+        })
     }
 }

@@ -195,8 +195,10 @@ where
     }
 
     fn value(&self, peer: &P) -> Option<i64> {
+        // The time first: what is bumped after it has not decayed at it, so the value was that at some instant of this call.
+        let now = self.inner.time.now();
         let stored = self.inner.table.decaying(peer, self.registered.id)?;
-        self.registered.value(&stored, self.inner.time.now())
+        self.registered.value(&stored, now)
     }
 
     fn remove(&self, peer: &P) -> bool {
@@ -219,7 +221,12 @@ where
 {
     /// What tags are worth now. To be called after the states that it is to appraise are seen, or the epoch they are seen at.
     pub(super) fn appraiser(&self) -> Appraiser {
-        Appraiser { tags: self.decaying.tags.load(), now: self.time.now() }
+        self.appraiser_at(self.time.now())
+    }
+
+    /// What tags are worth at `now`. To be called after the states are seen.
+    pub(super) fn appraiser_at(&self, now: u64) -> Appraiser {
+        Appraiser { tags: self.decaying.tags.load(), now }
     }
 
     /// What one peer's tags are worth at `now`, whatever was registered meanwhile.

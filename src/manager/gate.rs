@@ -33,7 +33,9 @@ struct State<P> {
     running: Option<ThreadId>,
     /// Trims ended so far.
     count: u64,
-    /// What the last one reported, unless it panicked.
+    /// Threads that wait for a trim to share its report.
+    joining: usize,
+    /// What the last one reported, unless it panicked; kept while somebody has to be told, as it holds ids.
     last: Option<Arc<TrimReport<P>>>,
 }
 
@@ -69,7 +71,10 @@ pub(super) struct Lead<'a, P> {
 
 impl<P> TrimGate<P> {
     pub(super) fn new() -> Self {
-        Self { state: Mutex::new(State { running: None, count: 0, last: None }), ended: Condvar::new() }
+        Self {
+            state: Mutex::new(State { running: None, count: 0, joining: 0, last: None }),
+            ended: Condvar::new(),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State<P>> {
@@ -88,12 +93,16 @@ impl<P> TrimGate<P> {
                 return Turn::Busy;
             }
             let count = state.count;
+            let joins = meanwhile == Meanwhile::Join;
+            state.joining += usize::from(joins);
             state = self
                 .ended
                 .wait_while(state, |state| state.count == count)
                 .unwrap_or_else(PoisonError::into_inner);
-            if let (Meanwhile::Join, Some(report)) = (meanwhile, &state.last) {
-                return Turn::Theirs(Arc::clone(report));
+            state.joining -= usize::from(joins);
+            let told = if state.joining == 0 { state.last.take() } else { state.last.clone() };
+            if let (true, Some(report)) = (joins, told) {
+                return Turn::Theirs(report);
             }
         }
         state.running = Some(me);
@@ -113,10 +122,12 @@ impl<P> Drop for Lead<'_, P> {
         let mut state = self.gate.state();
         state.running = None;
         state.count += 1;
-        let before = mem::replace(&mut state.last, self.report.take());
+        let report = self.report.take();
+        let (kept, unwanted) = if state.joining > 0 { (report, None) } else { (None, report) };
+        let before = mem::replace(&mut state.last, kept);
         self.gate.ended.notify_all();
         // Ids are dropped with nothing held: what their destructors do is the program's business.
         drop(state);
-        drop(before);
+        drop((before, unwanted));
     }
 }

@@ -75,6 +75,9 @@ type OnTrim<P> = Box<dyn Fn(&TrimReport<P>) + Send + Sync>;
 pub struct BasicConnManager<P: Send + Sync + 'static, C: Connection> {
     inner: Arc<Inner<P, C>>,
     background: Background,
+    /// Lives as long as the manager: `inner` may outlive it, in the handles of decaying tags.
+    #[cfg(feature = "memory")]
+    alive: Arc<()>,
 }
 
 /// What the manager and its background thread share.
@@ -209,12 +212,13 @@ where
     #[doc(alias = "GetTagInfo")]
     #[must_use]
     pub fn tag_info(&self, peer: &P) -> Option<TagInfo> {
+        let now = self.inner.time.now();
         let (first_seen, found, conns) = self.inner.table.read(peer, |state, links| {
             let found: Vec<(TagId, i64)> = state.tags().collect();
             let conns: Vec<Conn<Entry<C>>> = links.conns.to_vec();
             (links.first_seen(), found, conns)
         })?;
-        let appraiser = self.inner.appraiser();
+        let appraiser = self.inner.appraiser_at(now);
         let (mut tags, mut decaying) = (BTreeMap::new(), BTreeMap::new());
         for tag in tagged(found.into_iter()) {
             match tag {

@@ -10,7 +10,11 @@ use crate::report::{TrimReport, TrimTrigger};
 
 /// Trims a manager without keeping it alive and without ever waiting for a trim of another thread: so whoever joins the thread that
 /// trims this way may do so from a callback of any trim.
-pub(crate) struct Trimmer<P: Send + Sync + 'static, C: Connection>(Weak<Inner<P, C>>);
+pub(crate) struct Trimmer<P: Send + Sync + 'static, C: Connection> {
+    inner: Weak<Inner<P, C>>,
+    /// Gone with the manager, which `inner` may outlive.
+    manager: Weak<()>,
+}
 
 impl<P, C> Trimmer<P, C>
 where
@@ -19,16 +23,17 @@ where
 {
     /// Trims; [`Busy`](crate::TrimOutcome::Busy) if another thread does. `None` once the manager is gone.
     pub(crate) fn trim(&self, trigger: TrimTrigger) -> Option<TrimReport<P>> {
-        Some(self.0.upgrade()?.trim_or(trigger, Meanwhile::Leave, &CancelToken::new()))
+        self.manager.upgrade()?;
+        Some(self.inner.upgrade()?.trim_or(trigger, Meanwhile::Leave, &CancelToken::new()))
     }
 
     pub(crate) fn manager_is_gone(&self) -> bool {
-        self.0.strong_count() == 0
+        self.manager.strong_count() == 0
     }
 }
 
 impl<P: Send + Sync + 'static, C: Connection> BasicConnManager<P, C> {
     pub(crate) fn trimmer(&self) -> Trimmer<P, C> {
-        Trimmer(Arc::downgrade(&self.inner))
+        Trimmer { inner: Arc::downgrade(&self.inner), manager: Arc::downgrade(&self.alive) }
     }
 }

@@ -90,8 +90,12 @@ where
         loop {
             return match self.gate.enter(meanwhile) {
                 Turn::Ours(lead) => self.run(lead, &self.settings.load_full(), trigger, cancel),
-                // That one was to close a few, and this is to go down to the low watermark.
-                Turn::Theirs(report) if report.trigger == TrimTrigger::Steady => continue,
+                // That one was to close a few, or was cancelled by somebody else, and this is to go down to the low watermark.
+                Turn::Theirs(report)
+                    if report.trigger == TrimTrigger::Steady || report.outcome == TrimOutcome::Cancelled =>
+                {
+                    continue;
+                }
                 Turn::Theirs(report) => TrimReport { joined: true, ..TrimReport::clone(&report) },
                 Turn::Reentrant => TrimReport::new(trigger, TrimOutcome::Reentrant),
                 Turn::Busy => TrimReport::new(trigger, TrimOutcome::Busy),
