@@ -30,7 +30,8 @@ fn names(text: &str, marker: &str) -> BTreeSet<String> {
 /// The rows of a table by their names, each with its other columns.
 fn rows(file: &str) -> BTreeMap<String, Vec<String>> {
     let text = fs::read_to_string(root().join(file)).expect("readable");
-    let rows = text.lines().filter(|line| line.starts_with("| `"));
+    // Other tables start with a command.
+    let rows = text.lines().filter(|line| line.starts_with("| `") && !line.starts_with("| `ci/"));
     rows.map(|row| {
         let mut columns = row.trim_matches('|').split('|').map(|column| column.trim().to_owned());
         let name = columns.next().expect("a first column").trim_matches('`').to_owned();

@@ -166,7 +166,7 @@ fn soak(peers: u64) {
                     scope.spawn(move || come_and_go(manager, first..first + CROWD / THREADS))
                 })
                 .collect();
-            scope.spawn(|| {
+            let reader = scope.spawn(|| {
                 // Held while others work, one after the other.
                 while !over.load(Ordering::Acquire) {
                     let snapshot = manager.snapshot();
@@ -180,6 +180,8 @@ fn soak(peers: u64) {
                 worker.join().expect("no panic");
             }
             over.store(true, Ordering::Release);
+            // The end of the scope alone does not wait until a thread has unpinned for the last time.
+            reader.join().expect("no panic");
         });
         clock.advance(Duration::from_secs(100));
         let report = manager.trim_open_conns();
