@@ -219,6 +219,20 @@ where
 
     /// How often decaying tags decay at most: see
     /// [`register_decaying_tag`](BasicConnManager::register_decaying_tag). A minute by default.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use connmgr::{BasicConnManager, BumpFn, DecayFn, testing::Loopback};
+    /// # use std::time::Duration;
+    /// let second = Duration::from_secs(1);
+    /// let manager =
+    ///     BasicConnManager::<u64, Loopback>::builder().decay_resolution(second).background(false).build()?;
+    /// let often = Duration::from_millis(10);
+    /// let tag = manager.register_decaying_tag("fast", often, DecayFn::none(), BumpFn::overwrite())?;
+    /// assert_eq!(tag.interval(), second, "raised to the resolution");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn decay_resolution(self, resolution: Duration) -> Self {
         Self { resolution, ..self }
     }

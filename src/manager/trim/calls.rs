@@ -36,7 +36,20 @@ where
     }
 
     /// [`trim_open_conns`](Self::trim_open_conns) that stops between two claims once `cancel` is cancelled. What it had claimed
-    /// by then is closed, and reported. A call that joins a running trim does not cancel that one.
+    /// by then is closed, and reported. A call that joins a running trim does not cancel that one; a call that waited for one which somebody else
+    /// cancelled runs its own. See [`CancelToken`] for an example.
+    ///
+    /// # Panics
+    ///
+    /// As [`trim_open_conns`](Self::trim_open_conns).
+    ///
+    /// # Progress
+    ///
+    /// As [`trim_open_conns`](Self::trim_open_conns).
+    ///
+    /// # Consistency
+    ///
+    /// As [`trim_open_conns`](Self::trim_open_conns).
     pub fn trim_open_conns_with(&self, cancel: &CancelToken) -> TrimReport<P> {
         self.inner.trim(TrimTrigger::Explicit, cancel)
     }
@@ -47,6 +60,23 @@ where
     /// ones, at their new value.
     ///
     /// It waits for a running trim and then runs its own. Otherwise as [`trim_open_conns`](Self::trim_open_conns).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use connmgr::{BasicConnManager, testing::Loopback};
+    /// let manager = BasicConnManager::<&str, Loopback>::builder().low_water(1).high_water(2).background(false).build()?;
+    /// for (id, peer) in ["alice", "bob", "carol"].into_iter().enumerate() {
+    ///     manager.connected(&peer, Loopback::inbound(id as u64));
+    /// }
+    /// manager.protect(&"alice", "friend");
+    /// manager.protect(&"bob", "friend");
+    /// assert_eq!(manager.trim_open_conns().closed_connections, 0, "protected, or in grace");
+    /// let report = manager.force_trim();
+    /// let closed: Vec<_> = report.closed.iter().map(|closed| closed.protected).collect();
+    /// assert_eq!(closed, [false, true], "carol first, then one of the protected");
+    /// # Ok::<(), connmgr::ConfigError>(())
+    /// ```
     ///
     /// # Panics
     ///

@@ -23,6 +23,23 @@ use crate::snapshot::Cut;
 use choose::{Basis, TableCut};
 
 /// Cancels a trim between two claims. Clones are the same token.
+///
+/// # Examples
+///
+/// ```
+/// use connmgr::{BasicConnManager, CancelToken, TrimOutcome, testing::Loopback};
+/// use std::time::Duration;
+///
+/// let manager = BasicConnManager::<u64, Loopback>::builder()
+///     .low_water(1).high_water(2).grace_period(Duration::ZERO).background(false)
+///     .build()?;
+/// (0..3).for_each(|peer| manager.connected(&peer, Loopback::inbound(peer)));
+/// let shutting_down = CancelToken::new();
+/// shutting_down.cancel();
+/// let report = manager.trim_open_conns_with(&shutting_down);
+/// assert_eq!((report.outcome, report.closed_connections), (TrimOutcome::Cancelled, 0));
+/// # Ok::<(), connmgr::ConfigError>(())
+/// ```
 #[derive(Clone, Default, Debug)]
 pub struct CancelToken(Arc<AtomicBool>);
 
