@@ -17,6 +17,11 @@ use connmgr::testing::Loopback;
 use connmgr::{BasicConnManager, ByValue, ConnLimiter, ConnManager, NullConnManager};
 use lexopt::prelude::*;
 
+#[path = "common/args.rs"]
+mod common;
+
+use common::{ArgsError, BAD_ARGUMENTS, number};
+
 const USAGE: &str = "\
 The same calls on a manager that limits connections, or on one that does nothing.
 
@@ -29,8 +34,6 @@ Options:
 Bad arguments end with exit status 2.
 ";
 
-const BAD_ARGUMENTS: u8 = 2;
-
 /// A peer's id.
 type Peer = &'static str;
 
@@ -42,36 +45,13 @@ enum Command {
     Null,
 }
 
-/// A command line that cannot be run, in words for the person who typed it.
-#[derive(Debug, PartialEq, Eq)]
-struct ArgsError(String);
-
-impl fmt::Display for ArgsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl From<lexopt::Error> for ArgsError {
-    fn from(error: lexopt::Error) -> Self {
-        Self(error.to_string())
-    }
-}
-
 fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, ArgsError> {
     let (mut kind, mut low) = (None, None);
     let mut parser = lexopt::Parser::from_args(args);
     while let Some(arg) = parser.next()? {
         match arg {
             Short('h') | Long("help") => return Ok(Command::Help),
-            Long("low") => {
-                let value = parser.value()?;
-                let number = value.to_str().and_then(|text| text.parse().ok());
-                let number = number.filter(|number| (1..=1000).contains(number));
-                low = Some(number.ok_or_else(|| {
-                    ArgsError(format!("--low: {value:?} is not a whole number from 1 to 1000"))
-                })?);
-            }
+            Long("low") => low = Some(number(&mut parser, "--low", 1..=1000)?),
             Value(value) if kind.is_none() => kind = Some(value),
             other => return Err(other.unexpected().into()),
         }
@@ -246,9 +226,9 @@ close: done
             ("--frobnicate", "--frobnicate"),
             ("null --low 3", "the null manager has no limits"),
             ("basic --low", "--low"),
-            ("basic --low few", "\"few\" is not a whole number from 1 to 1000"),
-            ("basic --low 0", "\"0\" is not a whole number from 1 to 1000"),
-            ("basic --low 1001", "\"1001\" is not a whole number from 1 to 1000"),
+            ("basic --low few", "\"few\" is not a whole number"),
+            ("basic --low 0", "--low: 0 is out of range (1 to 1000)"),
+            ("basic --low 1001", "--low: 1001 is out of range (1 to 1000)"),
         ] {
             let error = parsed(line).expect_err(line).to_string();
             assert!(error.contains(expected), "`{line}` gave `{error}`");

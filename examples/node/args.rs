@@ -1,9 +1,11 @@
 //! The command line: what may be set, what it defaults to, and what is refused.
 
-use std::{ffi::OsString, fmt, ops::RangeInclusive, time::Duration};
+use std::{ffi::OsString, ops::RangeInclusive, time::Duration};
 
 use lexopt::prelude::*;
 use libp2p::{Multiaddr, PeerId, multiaddr::Protocol};
+
+use crate::common::{ArgsError, number};
 
 /// Printed by `--help`.
 pub(crate) const USAGE: &str = "\
@@ -55,22 +57,6 @@ pub(crate) struct Config {
     pub(crate) http: u16,
     /// When to stop, if by itself.
     pub(crate) run_for: Option<Duration>,
-}
-
-/// A command line that cannot be run, in words for the person who typed it.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct ArgsError(String);
-
-impl fmt::Display for ArgsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl From<lexopt::Error> for ArgsError {
-    fn from(error: lexopt::Error) -> Self {
-        Self(error.to_string())
-    }
 }
 
 /// Reads the arguments after the program's name.
@@ -129,17 +115,6 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
 fn text(parser: &mut lexopt::Parser, option: &str) -> Result<String, ArgsError> {
     let value = parser.value()?;
     value.into_string().map_err(|value| ArgsError(format!("{option}: {value:?} is not text")))
-}
-
-fn number(parser: &mut lexopt::Parser, option: &str, range: RangeInclusive<u64>) -> Result<u64, ArgsError> {
-    let value = text(parser, option)?;
-    let number: u64 =
-        value.parse().map_err(|_| ArgsError(format!("{option}: {value:?} is not a whole number")))?;
-    if !range.contains(&number) {
-        let (least, most) = range.into_inner();
-        return Err(ArgsError(format!("{option}: {number} is out of range ({least} to {most})")));
-    }
-    Ok(number)
 }
 
 fn address(parser: &mut lexopt::Parser, option: &str) -> Result<Multiaddr, ArgsError> {

@@ -8,6 +8,8 @@
 #![expect(clippy::disallowed_types, reason = "what the page shows may wait for a lock; the manager does not")]
 
 mod args;
+#[path = "../common/args.rs"]
+mod common;
 mod page;
 mod run;
 mod status;
@@ -20,8 +22,6 @@ use std::{env, process::ExitCode};
 
 use crate::args::Command;
 
-const BAD_ARGUMENTS: u8 = 2;
-
 #[tokio::main]
 async fn main() -> ExitCode {
     let config = match args::parse(env::args_os().skip(1)) {
@@ -32,7 +32,7 @@ async fn main() -> ExitCode {
         }
         Err(error) => {
             eprintln!("node: {error}\nTry `--help`.");
-            return ExitCode::from(BAD_ARGUMENTS);
+            return ExitCode::from(common::BAD_ARGUMENTS);
         }
     };
     match run::run(config).await {

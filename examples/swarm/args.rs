@@ -1,8 +1,10 @@
 //! The command line: what may be set, what it defaults to, and what is refused.
 
-use std::{ffi::OsString, fmt, ops::RangeInclusive, time::Duration};
+use std::{ffi::OsString, ops::RangeInclusive, time::Duration};
 
 use lexopt::prelude::*;
+
+use crate::common::{ArgsError, number};
 
 /// Printed by `--help`.
 pub(crate) const USAGE: &str = "\
@@ -55,22 +57,6 @@ pub(crate) struct Config {
     pub(crate) silence: Duration,
 }
 
-/// A command line that cannot be run, in words for the person who typed it.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct ArgsError(String);
-
-impl fmt::Display for ArgsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl From<lexopt::Error> for ArgsError {
-    fn from(error: lexopt::Error) -> Self {
-        Self(error.to_string())
-    }
-}
-
 /// Reads the arguments after the program's name.
 ///
 /// # Errors
@@ -119,26 +105,6 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
         grace: Duration::from_secs(1),
         silence: Duration::from_secs(1),
     }))
-}
-
-fn number(
-    parser: &mut lexopt::Parser,
-    option: &str,
-    range: RangeInclusive<usize>,
-) -> Result<usize, ArgsError> {
-    let value = parser.value()?;
-    let number: usize = value
-        .to_str()
-        .and_then(|text| text.parse().ok())
-        .ok_or_else(|| ArgsError(format!("{option}: {value:?} is not a whole number")))?;
-    if !range.contains(&number) {
-        return Err(ArgsError(format!(
-            "{option}: {number} is out of range ({} to {})",
-            range.start(),
-            range.end()
-        )));
-    }
-    Ok(number)
 }
 
 #[cfg(test)]

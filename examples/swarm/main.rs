@@ -16,6 +16,8 @@
 
 mod args;
 mod checks;
+#[path = "../common/args.rs"]
+mod common;
 mod hub;
 mod ledger;
 mod node;
@@ -42,8 +44,6 @@ use crate::{
 /// The most a run takes beyond the time in which peers arrive.
 const OVERTIME: Duration = Duration::from_secs(32);
 
-const BAD_ARGUMENTS: u8 = 2;
-
 fn main() -> ExitCode {
     let config = match args::parse(env::args_os().skip(1)) {
         Ok(Command::Run(config)) => config,
@@ -53,7 +53,7 @@ fn main() -> ExitCode {
         }
         Err(error) => {
             eprintln!("swarm: {error}\nTry `--help`.");
-            return ExitCode::from(BAD_ARGUMENTS);
+            return ExitCode::from(common::BAD_ARGUMENTS);
         }
     };
     match supervise(config) {
