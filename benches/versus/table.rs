@@ -1,0 +1,87 @@
+//! Results with their targets, as a table to read or a line to parse.
+
+use serde::Serialize;
+
+use crate::common::cpu::processors;
+use crate::common::race::Line;
+use crate::common::report::Verdict;
+use crate::targets::{Lineup, Row};
+
+/// A subject's result in one race.
+#[derive(Serialize)]
+pub struct Outcome {
+    bench: &'static str,
+    row: &'static str,
+    id_bytes: usize,
+    #[serde(flatten)]
+    line: Line,
+    /// What a tag's name costs a thread, in ns, where that is what is measured.
+    name_ns: Option<f64>,
+    #[serde(flatten)]
+    verdict: Option<Verdict>,
+}
+
+impl Outcome {
+    /// Of `line`, held against `target` if it is the one that the target is for.
+    pub fn new(row: &Row, id_bytes: usize, target: Option<f64>, line: Line) -> Self {
+        let contends = line.subject == row.lineup.contender();
+        // Of wall time, threads that run at the same time share an operation's.
+        let at_once = line.threads.min(processors()) as f64;
+        let name_ns = (contends && row.lineup == Lineup::Names).then_some(line.extra_ns * at_once);
+        let verdict =
+            target.filter(|_| contends).map(|most| Verdict::of(name_ns.unwrap_or(line.ratio), most));
+        Self { bench: "versus", row: row.name, id_bytes, line, name_ns, verdict }
+    }
+
+    fn says(&self) -> String {
+        let Some(verdict) = self.verdict else { return String::new() };
+        let unit = if self.name_ns.is_some() { " ns more" } else { "" };
+        match verdict.met {
+            true => format!("at most {}{unit}: met", verdict.target),
+            false => format!("at most {}{unit}: short by {:.0} %", verdict.target, verdict.short_by_percent),
+        }
+    }
+}
+
+/// Prints the table's head.
+pub fn head() {
+    println!("Each round, every subject in turn does the same operations.");
+    println!(
+        "ns: wall time by operations of all threads; connect_disconnect and leave_return are pairs of calls."
+    );
+    println!("ratio: to sharded_mutex in the same round, median and least; best: of the two least times.\n");
+    println!(
+        "{:<20} {:>8} {:>3} {:>3}  {:<14} {:>9} {:>9} {:>7} {:>7} {:>7}  target",
+        "row", "peers", "id", "thr", "subject", "median ns", "least ns", "ratio", "least", "best"
+    );
+}
+
+/// Prints a race's outcomes in the table.
+pub fn rows(outcomes: &[Outcome]) {
+    for outcome in outcomes {
+        let (line, name) = (&outcome.line, outcome.name_ns);
+        let extra = name.map_or(String::new(), |ns| format!("{ns:+.1} ns to a resolved tag, "));
+        println!(
+            "{:<20} {:>8} {:>3} {:>3}  {:<14} {:>9.1} {:>9.1} {:>7.2} {:>7.2} {:>7.2}  {extra}{}",
+            outcome.row,
+            line.peers,
+            outcome.id_bytes,
+            line.threads,
+            line.subject,
+            line.ns_per_op,
+            line.min_ns,
+            line.ratio,
+            line.min_ratio,
+            line.best_ratio,
+            outcome.says()
+        );
+    }
+    println!();
+}
+
+/// Prints how many targets were met.
+pub fn summary(outcomes: &[Outcome]) {
+    let verdicts: Vec<_> = outcomes.iter().filter_map(|outcome| outcome.verdict).collect();
+    let met = verdicts.iter().filter(|verdict| verdict.met).count();
+    println!("{met} of {} targets met", verdicts.len());
+}
