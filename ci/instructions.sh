@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 record=benches/instructions.txt
 tolerance=5
 
-if ! command -v valgrind callgrind_annotate >/dev/null; then
+if ! command -v valgrind >/dev/null; then
     echo "instructions: SKIPPED, valgrind is not installed"
     exit 0
 fi

@@ -14,15 +14,15 @@ pub struct Verdict {
     pub target: f64,
     /// Whether it does not.
     pub met: bool,
-    /// By how much it exceeds the target; below zero, what there is to spare.
-    pub short_by_percent: f64,
+    /// By how much it exceeds the target, if that is not zero; below zero, what there is to spare.
+    pub short_by_percent: Option<f64>,
 }
 
 impl Verdict {
     /// Of `figure`.
     pub fn of(figure: f64, target: f64) -> Self {
-        let short_by_percent = ((figure / target - 1.0) * 1000.0).round() / 10.0;
-        Self { target, met: figure <= target, short_by_percent }
+        let short_by = ((figure / target - 1.0) * 1000.0).round() / 10.0;
+        Self { target, met: figure <= target, short_by_percent: (target != 0.0).then_some(short_by) }
     }
 }
 

@@ -36,9 +36,11 @@ impl Outcome {
     fn says(&self) -> String {
         let Some(verdict) = self.verdict else { return String::new() };
         let unit = if self.name_ns.is_some() { " ns more" } else { "" };
-        match verdict.met {
-            true => format!("at most {}{unit}: met", verdict.target),
-            false => format!("at most {}{unit}: short by {:.0} %", verdict.target, verdict.short_by_percent),
+        match verdict.short_by_percent {
+            Some(percent) if !verdict.met => {
+                format!("at most {}{unit}: short by {percent:.0} %", verdict.target)
+            }
+            _ => format!("at most {}{unit}: met", verdict.target),
         }
     }
 }
