@@ -1,4 +1,4 @@
-//! What the scheduler did to a thread, to be told from what the thread did itself.
+//! Processor time, and what the scheduler did to a thread, to be told from what the thread did itself.
 
 use std::time::Duration;
 
@@ -31,7 +31,16 @@ pub fn usage() -> Usage {
 /// Unknown here: everything counts as the thread's own doing.
 #[cfg(not(target_os = "linux"))]
 pub fn usage() -> Usage {
-    Usage { on: Duration::ZERO, waits: 0, preemptions: 0 }
+    static ORIGIN: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+    Usage { on: ORIGIN.get_or_init(std::time::Instant::now).elapsed(), waits: 0, preemptions: 0 }
+}
+
+/// The processor time that `work`, which waits for nobody, takes on this thread, and what it gives: other programs' share of the
+/// processors is not counted.
+pub fn timed<R>(work: impl FnOnce() -> R) -> (Duration, R) {
+    let before = usage().on;
+    let result = work();
+    (usage().on - before, result)
 }
 
 /// Processors that threads can run on at the same time.

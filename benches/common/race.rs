@@ -1,4 +1,7 @@
 //! Races: every subject does the same work, round by round in turn, and is found to have done it.
+//!
+//! One thread is timed by the processor time that it takes, which other programs do not add to. Several are timed by the wall, from the
+//! first one's start to the last one's end, as they may have to wait for each other.
 
 use std::hint::black_box;
 use std::sync::Barrier;
@@ -7,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use super::cpu::timed;
 use super::report::{least, median};
 use super::subject::Subject;
 use super::world::{Conn, HOT, Id, TAGS, World, start};
@@ -46,7 +50,7 @@ pub struct Line {
     pub threads: usize,
     /// Who was measured.
     pub subject: String,
-    /// Wall time by operations of all threads: the median of the rounds.
+    /// Time by operations of all threads: the median of the rounds.
     pub ns_per_op: f64,
     /// By how much it is slower than the base: the median of the rounds' ratios.
     pub ratio: f64,
@@ -56,7 +60,7 @@ pub struct Line {
     pub min_ratio: f64,
     /// The ratio of the two best rounds, its own and the base's: what other load disturbs least.
     pub best_ratio: f64,
-    /// By how many ns of wall time an operation takes longer than the first subject's: the median of the rounds.
+    /// By how many ns an operation takes longer than the first subject's: the median of the rounds.
     pub extra_ns: f64,
     /// Rounds measured.
     pub rounds: usize,
@@ -69,8 +73,8 @@ pub trait Entrant<I> {
     /// What it is called in the results.
     fn name(&self) -> &'static str;
 
-    /// `ops` operations on each of `threads` threads, the first of them visit number `from`. Returns the wall time from the
-    /// first thread's start to the last one's end, and the sum of what was read.
+    /// `ops` operations on each of `threads` threads, the first of them visit number `from`. Returns the time that took and
+    /// the sum of what was read.
     fn round(
         &mut self,
         world: &World<I>,
@@ -131,8 +135,11 @@ impl<S: Subject<I>, I: Id> Entrant<I> for Entered<S, I> {
         from: usize,
         ops: usize,
     ) -> (Duration, i64) {
-        let barrier = Barrier::new(threads);
-        let (subject, barrier) = (&self.subject, &barrier);
+        let subject = &self.subject;
+        if let (1, [lane, ..]) = (threads, &mut self.lanes[..]) {
+            return timed(|| run(subject, lane, world, work, (0, 1), from, ops));
+        }
+        let barrier = &Barrier::new(threads);
         let spans: Vec<(Instant, Instant, i64)> = thread::scope(|scope| {
             let runs: Vec<_> = self.lanes[..threads]
                 .iter_mut()

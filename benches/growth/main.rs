@@ -7,11 +7,12 @@ mod common;
 
 use std::hint::black_box;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Serialize;
 
 use common::args;
+use common::cpu::timed;
 use common::ours::{ByHandle, ById};
 use common::race::{Effort, Entrant, Field, Work, aged, enter};
 use common::report::{json, median};
@@ -80,13 +81,8 @@ fn by_threads(threads: &[usize], effort: Effort) {
 
 /// The median of the ms that a plan takes.
 fn plan<S: Trimmed<PeerId>>(subject: &S, rounds: usize) -> f64 {
-    let times: Vec<f64> = (0..rounds)
-        .map(|_| {
-            let began = Instant::now();
-            black_box(subject.plan());
-            began.elapsed().as_secs_f64() * 1e3
-        })
-        .collect();
+    let times: Vec<f64> =
+        (0..rounds).map(|_| timed(|| black_box(subject.plan())).0.as_secs_f64() * 1e3).collect();
     median(&times)
 }
 
@@ -106,7 +102,7 @@ fn run(quick: bool) {
     let sizes = [1_000, 4_000, 16_000, 64_000, 250_000, 1_000_000, 4_000_000];
     let threads = [1, 2, 4, 8, 16, 32, 64];
     let (sizes, threads) = if quick { (&sizes[..4], &threads[..4]) } else { (&sizes[..], &threads[..]) };
-    let (rounds, slot) = if quick { (7, 12) } else { (21, 40) };
+    let (rounds, slot) = if quick { (7, 12) } else { (21, 20) };
     let effort = Effort { rounds, slot: Duration::from_millis(slot) };
     by_peers(sizes, effort);
     by_threads(threads, effort);

@@ -8,11 +8,11 @@ mod common;
 
 use std::hint::black_box;
 use std::process::ExitCode;
-use std::time::Instant;
 
 use serde::Serialize;
 
 use common::args;
+use common::cpu::timed;
 use common::ours::ById;
 use common::race::aged;
 use common::report::{Verdict, json, least, median};
@@ -74,11 +74,10 @@ fn print(
     }
 }
 
-/// The ms that `work` takes, and what it gives.
-fn timed<R>(work: impl FnOnce() -> R) -> (f64, R) {
-    let began = Instant::now();
-    let result = black_box(work());
-    (began.elapsed().as_secs_f64() * 1e3, result)
+/// The ms of processor time that `work` takes, and what it gives.
+fn ms<R>(work: impl FnOnce() -> R) -> (f64, R) {
+    let (took, result) = timed(|| black_box(work()));
+    (took.as_secs_f64() * 1e3, result)
 }
 
 /// Snapshot and choice.
@@ -89,7 +88,7 @@ fn plans<I: Id>(peers: usize, rounds: usize) {
     let sharded: ShardedMutex<I> = aged(world);
     let mut subjects = [("connmgr", Vec::new()), ("dashmap", Vec::new()), ("sharded_mutex", Vec::new())];
     for round in 0..=rounds {
-        let plans = [timed(|| ours.plan()), timed(|| dash.plan()), timed(|| sharded.plan())];
+        let plans = [ms(|| ours.plan()), ms(|| dash.plan()), ms(|| sharded.plan())];
         assert!(plans.iter().all(|plan| plan.1 == plans[0].1), "all choose the same values: {plans:?}");
         assert_eq!(plans[0].1.0, peers - peers / 2, "half of the peers");
         // The first round is to warm up.
@@ -103,9 +102,9 @@ fn plans<I: Id>(peers: usize, rounds: usize) {
 /// A whole trim of a fresh table.
 fn whole<S: Trimmed<I>, I: Id>(world: &World<I>) -> f64 {
     let subject: S = aged(world);
-    let (ms, closed) = timed(|| subject.trim());
+    let (took, closed) = ms(|| subject.trim());
     assert_eq!(closed, world.ids.len() - world.ids.len() / 2, "half of the peers");
-    ms
+    took
 }
 
 fn wholes<I: Id>(peers: usize, rounds: usize) {

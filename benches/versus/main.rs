@@ -26,17 +26,26 @@ const HELP: &str = "\
 usage: cargo bench --bench versus -- [options]
 
   --json        one JSON object a line instead of a table
+  --markdown    the README's table, when all is done
   --quick       fewer and shorter rounds, 80-byte ids only: under a minute
   --row NAME    only upsert, hot, handle, read, connect_disconnect, leave_return, leave_return_tagged or name
   --peers N     with that many peers, instead of what the rows say
   --threads N   with that many threads, instead of what the rows say
   --ids BYTES   only with ids of 80 bytes (as libp2p's) or 32
-  --rounds N    rounds of a race, an odd number: 51, or 11 if quick
+  --rounds N    rounds of a race, an odd number: 75, or 11 if quick
   --help        this text";
+
+/// How results are printed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Print {
+    Table,
+    Json,
+    Markdown,
+}
 
 /// What the command line asks for.
 struct Options {
-    json: bool,
+    print: Print,
     quick: bool,
     row: Option<&'static str>,
     peers: Option<usize>,
@@ -46,12 +55,20 @@ struct Options {
 }
 
 fn options(parser: &mut lexopt::Parser) -> Result<Option<Options>, lexopt::Error> {
-    let mut options =
-        Options { json: false, quick: false, row: None, peers: None, threads: None, ids: None, rounds: None };
+    let mut options = Options {
+        print: Print::Table,
+        quick: false,
+        row: None,
+        peers: None,
+        threads: None,
+        ids: None,
+        rounds: None,
+    };
     let names: Vec<_> = ROWS.iter().map(|row| (row.name, row.name)).collect();
     while let Some(arg) = parser.next()? {
         match arg {
-            Long("json") => options.json = true,
+            Long("json") => options.print = Print::Json,
+            Long("markdown") => options.print = Print::Markdown,
             Long("quick") => options.quick = true,
             Long("row") => options.row = Some(args::choice(parser, &names)?),
             Long("peers") => options.peers = Some(args::number(parser, 1..=10_000_000)?),
@@ -70,7 +87,7 @@ fn options(parser: &mut lexopt::Parser) -> Result<Option<Options>, lexopt::Error
 
 impl Options {
     fn effort(&self) -> Effort {
-        let (rounds, slot) = if self.quick { (11, 12) } else { (51, 40) };
+        let (rounds, slot) = if self.quick { (11, 12) } else { (75, 20) };
         Effort { rounds: self.rounds.unwrap_or(rounds), slot: Duration::from_millis(slot) }
     }
 }
@@ -115,10 +132,10 @@ fn run<I: Id>(row: &Row, options: &Options) -> Vec<Outcome> {
         let lines = field.race(row.work, threads, options.effort());
         let race: Vec<_> =
             lines.into_iter().map(|line| Outcome::new(row, size_of::<I>(), target, line)).collect();
-        if options.json {
-            race.iter().for_each(report::json)
-        } else {
-            table::rows(&race)
+        match options.print {
+            Print::Table => table::rows(&race),
+            Print::Json => race.iter().for_each(report::json),
+            Print::Markdown => {}
         }
         outcomes.extend(race);
     }
@@ -127,7 +144,7 @@ fn run<I: Id>(row: &Row, options: &Options) -> Vec<Outcome> {
 
 fn main() -> ExitCode {
     args::start("versus", HELP, options, |options| {
-        if !options.json {
+        if options.print == Print::Table {
             table::head();
         }
         let mut outcomes = Vec::new();
@@ -139,8 +156,10 @@ fn main() -> ExitCode {
                 outcomes.extend(run::<Key>(row, &options));
             }
         }
-        if !options.json {
-            table::summary(&outcomes);
+        match options.print {
+            Print::Table => table::summary(&outcomes),
+            Print::Json => {}
+            Print::Markdown => table::markdown(&outcomes),
         }
     })
 }

@@ -13,6 +13,7 @@ pub struct Outcome {
     bench: &'static str,
     row: &'static str,
     id_bytes: usize,
+    contends: bool,
     #[serde(flatten)]
     line: Line,
     /// What a tag's name costs a thread, in ns, where that is what is measured.
@@ -30,7 +31,7 @@ impl Outcome {
         let name_ns = (contends && row.lineup == Lineup::Names).then_some(line.extra_ns * at_once);
         let verdict =
             target.filter(|_| contends).map(|most| Verdict::of(name_ns.unwrap_or(line.ratio), most));
-        Self { bench: "versus", row: row.name, id_bytes, line, name_ns, verdict }
+        Self { bench: "versus", row: row.name, id_bytes, contends, line, name_ns, verdict }
     }
 
     fn says(&self) -> String {
@@ -86,4 +87,42 @@ pub fn summary(outcomes: &[Outcome]) {
     let verdicts: Vec<_> = outcomes.iter().filter_map(|outcome| outcome.verdict).collect();
     let met = verdicts.iter().filter(|verdict| verdict.met).count();
     println!("{met} of {} targets met", verdicts.len());
+}
+
+/// Prints what the README shows: a line for each race, with ids of 80 bytes and of 32.
+pub fn markdown(outcomes: &[Outcome]) {
+    println!(
+        "| row | peers | threads | at most | 80-byte ids | 32-byte ids | DashMap | own handle | floor | sharded mutex, ns |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|---|");
+    for contender in outcomes.iter().filter(|outcome| outcome.contends && outcome.id_bytes == 80) {
+        let race = (contender.row, contender.line.peers, contender.line.threads);
+        let same = |other: &&Outcome| (other.row, other.line.peers, other.line.threads) == race;
+        let ratio = |subject| {
+            let found = outcomes.iter().filter(same).find(|other| other.line.subject == subject);
+            found.map_or("–".to_owned(), |other| format!("{:.2}", other.line.ratio))
+        };
+        let ours = |id_bytes| {
+            let mut of = outcomes.iter().filter(same).filter(|other| other.contends);
+            match of.find(|other| other.id_bytes == id_bytes) {
+                Some(Outcome { name_ns: Some(ns), .. }) => format!("{ns:+.0} ns"),
+                Some(other) => format!("{:.2}", other.line.ratio),
+                None => "–".to_owned(),
+            }
+        };
+        let base = outcomes.iter().filter(same).find(|other| other.line.subject == "sharded_mutex");
+        println!(
+            "| `{}` | {} | {} | {} | {} | {} | {} | {} | {} | {:.0} |",
+            race.0,
+            race.1,
+            race.2,
+            contender.verdict.map_or("–".to_owned(), |verdict| format!("{}", verdict.target)),
+            ours(80),
+            ours(32),
+            ratio("dashmap"),
+            ratio("sharded_handle"),
+            ratio("floor"),
+            base.map_or(f64::NAN, |base| base.line.ns_per_op)
+        );
+    }
 }
