@@ -20,7 +20,7 @@ if ! valgrind --tool=callgrind --callgrind-out-file="$out/counts" "$binary" --be
     exit 1
 fi
 # Inclusive counts of the operations' functions, by the number of times that each was done.
-callgrind_annotate --inclusive=yes --threshold=100 "$out/counts" |
+callgrind_annotate --inclusive=yes --threshold=100 "$out/counts" 2>>"$out/log" |
     awk 'NR == FNR { times[$1] = $2; next }
          match($0, /::(op|rival)_[a-z_]+/) {
              name = substr($0, RSTART + 2, RLENGTH - 2); count = $1; gsub(",", "", count)
@@ -30,6 +30,7 @@ callgrind_annotate --inclusive=yes --threshold=100 "$out/counts" |
 if [ "$(wc -l <"$out/found")" -ne "$(wc -l <"$out/times")" ]; then
     echo "instructions: FAILED, not every operation was found:"
     sort "$out/times" | join -v 1 - "$out/found"
+    cat "$out/log"
     exit 1
 fi
 if [ "${1:-}" = --update ]; then

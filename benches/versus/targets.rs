@@ -65,5 +65,5 @@ pub const ROWS: &[Row] = &[
     ),
     row("leave_return", Work::LeaveReturn, Lineup::Structural, 100_000, &[(1, Some(2.0)), (2, Some(2.0))]),
     row("leave_return_tagged", Work::LeaveReturnTagged, Lineup::Structural, 100_000, &[(1, None), (2, None)]),
-    row("name", Work::Upsert, Lineup::Names, 10_000, &[(1, Some(20.0)), (2, Some(20.0)), (8, Some(20.0))]),
+    row("name", Work::Upsert, Lineup::Names, 1_000, &[(1, Some(20.0)), (2, Some(20.0)), (8, Some(20.0))]),
 ];
