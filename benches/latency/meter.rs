@@ -3,8 +3,9 @@
 //! Calls are timed back to back: the end of one is the beginning of the next, so that nothing falls between. A call that took long is
 //! looked into. How long the thread was off a processor since it was last looked into is wall time less CPU time; and the
 //! kernel counts why it left: it waited, or it was preempted. If it was only preempted, the time off is the scheduler's, and
-//! the call's *own* time is the rest. If it waited, all of the time is its own: it may have waited for a lock. So is what
-//! a hypervisor takes: it cannot be seen from here. The floor, which does nothing that could take long, shows how much that is.
+//! the call's *own* time is the rest. If it waited, all of the time is its own: it may have waited for a lock, be it a table's, the
+//! allocator's or the kernel's. So is what a hypervisor takes: it cannot be seen from here. The floor, which does nothing that could take
+//! long, shows how much that is. Own stalls are counted apart by whether the thread waited.
 
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,8 @@ const STALL: Duration = Duration::from_millis(1);
 pub struct Times {
     wall: Histogram<u64>,
     own: Histogram<u64>,
+    /// Own stalls in which the thread waited.
+    waited: u64,
 }
 
 /// Of one distribution, in ns.
@@ -39,7 +42,7 @@ pub struct Percentiles {
 impl Default for Times {
     fn default() -> Self {
         let histogram = || Histogram::new_with_bounds(1, 100_000_000_000, 3).expect("valid bounds");
-        Self { wall: histogram(), own: histogram() }
+        Self { wall: histogram(), own: histogram(), waited: 0 }
     }
 }
 
@@ -53,6 +56,7 @@ impl Times {
     pub fn add(&mut self, other: Self) {
         self.wall += other.wall;
         self.own += other.own;
+        self.waited += other.waited;
     }
 
     /// Wall times.
@@ -73,6 +77,11 @@ impl Times {
     /// How many took longer than a millisecond of their own.
     pub fn own_stalls(&self) -> u64 {
         stalls(&self.own)
+    }
+
+    /// In how many of those the thread gave its processor up, to wait for something.
+    pub fn waited_stalls(&self) -> u64 {
+        self.waited
     }
 }
 
@@ -133,9 +142,11 @@ impl Meter {
         let used = usage();
         let (began, before) = self.since;
         let off = (now - began).saturating_sub(used.on.saturating_sub(before.on));
-        let only_preempted = used.preemptions > before.preemptions && used.waits == before.waits;
+        let waited = used.waits > before.waits;
+        let only_preempted = used.preemptions > before.preemptions && !waited;
         let own = if only_preempted && took > LONG { took.saturating_sub(off) } else { took };
         self.times.record(took, own);
+        self.times.waited += u64::from(waited && own > STALL);
         self.last = Instant::now();
         self.since = (self.last, used);
         self.left = ACCOUNT;

@@ -28,6 +28,11 @@ pub fn choose<I: Copy>(copied: Vec<Copied<I>>) -> Vec<Copied<I>> {
     victims.collect()
 }
 
+/// How many victims there are, and what they are worth together.
+pub fn worth<I>(victims: &[Copied<I>]) -> (usize, i64) {
+    (victims.len(), victims.iter().map(|victim| victim.value).sum())
+}
+
 /// Claims each victim's connections, then closes them with no lock held; returns how many.
 pub fn close<I>(
     victims: Vec<Copied<I>>,

@@ -3,7 +3,7 @@
 use ahash::RandomState;
 use dashmap::DashMap;
 
-use super::choice::{Copied, choose, close};
+use super::choice::{Copied, choose, close, worth};
 use super::{Books, Record, SHARDS};
 use crate::common::subject::{Subject, Trimmed};
 use crate::common::world::{Conn, HOT, Id, World};
@@ -82,8 +82,7 @@ impl<I: Id> Subject<I> for Dash<I> {
 
 impl<I: Id> Trimmed<I> for Dash<I> {
     fn plan(&self) -> (usize, i64) {
-        let victims = self.choice();
-        (victims.len(), victims.iter().map(|victim| victim.value).sum())
+        worth(&self.choice())
     }
 
     fn trim(&self) -> usize {

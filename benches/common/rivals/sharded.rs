@@ -6,7 +6,7 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry as Slot;
 use parking_lot::Mutex;
 
-use super::choice::{Copied, choose, close};
+use super::choice::{Copied, choose, close, worth};
 use super::{Books, Record, SHARDS};
 use crate::common::subject::{Subject, Trimmed};
 use crate::common::world::{Conn, HOT, Id, World};
@@ -117,8 +117,7 @@ impl<I: Id> Subject<I> for ShardedMutex<I> {
 
 impl<I: Id> Trimmed<I> for ShardedMutex<I> {
     fn plan(&self) -> (usize, i64) {
-        let victims = self.choice();
-        (victims.len(), victims.iter().map(|victim| victim.value).sum())
+        worth(&self.choice())
     }
 
     fn trim(&self) -> usize {
@@ -135,14 +134,30 @@ impl<I: Id> ShardedMutex<I> {
         let seen_by = self.books.now();
         let mut copied = Vec::with_capacity(self.books.tally().0);
         for shard in &self.shards {
-            let table = shard.lock();
-            let candidates = table.iter().filter(|entry| entry.record.is_candidate(seen_by));
-            copied.extend(candidates.map(|Entry { id, record }| Copied {
-                id: *id,
-                value: record.worth(),
-                connections: record.open(),
-            }));
+            copy(&shard.lock(), seen_by, &mut copied);
         }
         choose(copied)
     }
+
+    /// [`Trimmed::plan`] from a consistent cut: no lock is released before all shards are copied.
+    pub fn plan_consistent(&self) -> (usize, i64) {
+        let seen_by = self.books.now();
+        let mut copied = Vec::with_capacity(self.books.tally().0);
+        let locked: Vec<_> = self.shards.iter().map(|shard| shard.lock()).collect();
+        for table in &locked {
+            copy(table, seen_by, &mut copied);
+        }
+        drop(locked);
+        worth(&choose(copied))
+    }
+}
+
+/// Copies those whom a trim may choose.
+fn copy<I: Id>(table: &HashTable<Entry<I>>, seen_by: u64, copied: &mut Vec<Copied<I>>) {
+    let candidates = table.iter().filter(|entry| entry.record.is_candidate(seen_by));
+    copied.extend(candidates.map(|Entry { id, record }| Copied {
+        id: *id,
+        value: record.worth(),
+        connections: record.open(),
+    }));
 }
