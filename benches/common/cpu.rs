@@ -42,8 +42,3 @@ pub fn timed<R>(work: impl FnOnce() -> R) -> (Duration, R) {
     let result = work();
     (usage().on - before, result)
 }
-
-/// Processors that threads can run on at the same time.
-pub fn processors() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
-}

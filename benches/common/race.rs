@@ -60,12 +60,25 @@ pub struct Line {
     pub min_ratio: f64,
     /// The ratio of the two best rounds, its own and the base's: what other load disturbs least.
     pub best_ratio: f64,
-    /// By how many ns an operation takes longer than the first subject's: the median of the rounds.
-    pub extra_ns: f64,
+    /// Processor time by operation: the median of the rounds.
+    pub cpu_ns_per_op: f64,
+    /// By how many ns of processor time an operation takes longer than the first subject's: the median of the rounds.
+    pub extra_cpu_ns: f64,
     /// Rounds measured.
     pub rounds: usize,
     /// Operations in a round, of all threads.
     pub ops_per_round: usize,
+}
+
+/// What a round of one subject took.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Round {
+    /// From the first thread's start to the last one's end; of one thread, its processor time.
+    took: Duration,
+    /// Processor time of all threads.
+    on: Duration,
+    /// The sum of what was read.
+    sum: i64,
 }
 
 /// A subject entered for races.
@@ -73,16 +86,8 @@ pub trait Entrant<I> {
     /// What it is called in the results.
     fn name(&self) -> &'static str;
 
-    /// `ops` operations on each of `threads` threads, the first of them visit number `from`. Returns the time that took and
-    /// the sum of what was read.
-    fn round(
-        &mut self,
-        world: &World<I>,
-        work: Work,
-        threads: usize,
-        from: usize,
-        ops: usize,
-    ) -> (Duration, i64);
+    /// `ops` operations on each of `threads` threads, the first of them visit number `from`.
+    fn round(&mut self, world: &World<I>, work: Work, threads: usize, from: usize, ops: usize) -> Round;
 
     /// Both tags of every peer.
     fn values(&self, world: &World<I>) -> Vec<Option<i64>>;
@@ -127,20 +132,14 @@ impl<S: Subject<I>, I: Id> Entrant<I> for Entered<S, I> {
         S::NAME
     }
 
-    fn round(
-        &mut self,
-        world: &World<I>,
-        work: Work,
-        threads: usize,
-        from: usize,
-        ops: usize,
-    ) -> (Duration, i64) {
+    fn round(&mut self, world: &World<I>, work: Work, threads: usize, from: usize, ops: usize) -> Round {
         let subject = &self.subject;
         if let (1, [lane, ..]) = (threads, &mut self.lanes[..]) {
-            return timed(|| run(subject, lane, world, work, (0, 1), from, ops));
+            let (on, sum) = timed(|| run(subject, lane, world, work, (0, 1), from, ops));
+            return Round { took: on, on, sum };
         }
         let barrier = &Barrier::new(threads);
-        let spans: Vec<(Instant, Instant, i64)> = thread::scope(|scope| {
+        let spans: Vec<(Instant, Instant, Duration, i64)> = thread::scope(|scope| {
             let runs: Vec<_> = self.lanes[..threads]
                 .iter_mut()
                 .enumerate()
@@ -148,8 +147,9 @@ impl<S: Subject<I>, I: Id> Entrant<I> for Entered<S, I> {
                     scope.spawn(move || {
                         barrier.wait();
                         let start = Instant::now();
-                        let sum = run(subject, lane, world, work, (thread, threads), from, ops);
-                        (start, Instant::now(), sum)
+                        let (on, sum) =
+                            timed(|| run(subject, lane, world, work, (thread, threads), from, ops));
+                        (start, Instant::now(), on, sum)
                     })
                 })
                 .collect();
@@ -157,7 +157,11 @@ impl<S: Subject<I>, I: Id> Entrant<I> for Entered<S, I> {
         });
         let start = spans.iter().map(|span| span.0).min().expect("a thread");
         let end = spans.iter().map(|span| span.1).max().expect("a thread");
-        (end - start, spans.iter().fold(0, |sum, span| sum.wrapping_add(span.2)))
+        Round {
+            took: end - start,
+            on: spans.iter().map(|span| span.2).sum(),
+            sum: spans.iter().fold(0, |sum, span| sum.wrapping_add(span.3)),
+        }
     }
 
     fn values(&self, world: &World<I>) -> Vec<Option<i64>> {
@@ -249,34 +253,38 @@ impl<I: Id> Field<I> {
         let began = self.from;
         let mut ops = 512;
         loop {
-            let slowest = self.once(work, threads, ops, 0).into_iter().max().expect("an entrant");
+            let rounds = self.once(work, threads, ops, 0);
+            let slowest = rounds.iter().map(|round| round.took).max().expect("an entrant");
             if slowest * 4 > effort.slot {
                 ops = (ops as f64 * effort.slot.as_secs_f64() / slowest.as_secs_f64()).ceil() as usize;
                 break;
             }
             ops *= 2;
         }
-        let mut times = vec![Vec::with_capacity(effort.rounds); self.entrants.len()];
-        for round in 0..effort.rounds {
-            for (times, took) in times.iter_mut().zip(self.once(work, threads, ops, round)) {
-                times.push(took.as_secs_f64() * 1e9 / (ops * threads) as f64);
-            }
-        }
+        let rounds: Vec<Vec<Round>> =
+            (0..effort.rounds).map(|turn| self.once(work, threads, ops, turn)).collect();
         self.check(work, ((self.from - began) * threads) as i64);
-        let (first, base) = (&times[0], times.last().expect("an entrant"));
-        let lines = self.entrants.iter().zip(&times).map(|(entrant, times)| {
-            let ratios: Vec<f64> = times.iter().zip(base).map(|(time, base)| time / base).collect();
-            let extra: Vec<f64> = times.iter().zip(first).map(|(time, first)| time - first).collect();
+        // An entrant's ns by operation, round by round.
+        let ns = |entrant: usize, of: fn(&Round) -> Duration| -> Vec<f64> {
+            let by_op = |took: Duration| took.as_secs_f64() * 1e9 / (ops * threads) as f64;
+            rounds.iter().map(|round| by_op(of(&round[entrant]))).collect()
+        };
+        let (first_on, base) = (ns(0, |round| round.on), ns(self.entrants.len() - 1, |round| round.took));
+        let lines = self.entrants.iter().enumerate().map(|(at, entrant)| {
+            let (times, on) = (ns(at, |round| round.took), ns(at, |round| round.on));
+            let ratios: Vec<f64> = times.iter().zip(&base).map(|(time, base)| time / base).collect();
+            let extra: Vec<f64> = on.iter().zip(&first_on).map(|(on, first)| on - first).collect();
             Line {
                 peers: self.world.ids.len(),
                 threads,
                 subject: entrant.name().to_owned(),
-                ns_per_op: rounded(median(times)),
+                ns_per_op: rounded(median(&times)),
                 ratio: rounded(median(&ratios)),
-                min_ns: rounded(least(times)),
+                min_ns: rounded(least(&times)),
                 min_ratio: rounded(least(&ratios)),
-                best_ratio: rounded(least(times) / least(base)),
-                extra_ns: rounded(median(&extra)),
+                best_ratio: rounded(least(&times) / least(&base)),
+                cpu_ns_per_op: rounded(median(&on)),
+                extra_cpu_ns: rounded(median(&extra)),
                 rounds: effort.rounds,
                 ops_per_round: ops * threads,
             }
@@ -284,17 +292,17 @@ impl<I: Id> Field<I> {
         lines.collect()
     }
 
-    /// Every entrant's round once, beginning with another one each time; returns their times in their own order.
-    fn once(&mut self, work: Work, threads: usize, ops: usize, turn: usize) -> Vec<Duration> {
+    /// Every entrant's round once, beginning with another one each time; returns them in their own order.
+    fn once(&mut self, work: Work, threads: usize, ops: usize, turn: usize) -> Vec<Round> {
         let count = self.entrants.len();
-        let mut results = vec![(Duration::ZERO, 0); count];
+        let mut rounds = vec![Round::default(); count];
         for step in 0..count {
             let at = (turn + step) % count;
-            results[at] = self.entrants[at].round(&self.world, work, threads, self.from, ops);
+            rounds[at] = self.entrants[at].round(&self.world, work, threads, self.from, ops);
         }
         self.from += ops;
-        assert!(results.iter().all(|result| result.1 == results[0].1), "all entrants read the same values");
-        results.into_iter().map(|result| result.0).collect()
+        assert!(rounds.iter().all(|round| round.sum == rounds[0].sum), "all entrants read the same values");
+        rounds
     }
 
     /// Asserts that every entrant has done all of the work.

@@ -2,7 +2,6 @@
 
 use serde::Serialize;
 
-use crate::common::cpu::processors;
 use crate::common::race::Line;
 use crate::common::report::Verdict;
 use crate::targets::{Lineup, Row};
@@ -16,7 +15,7 @@ pub struct Outcome {
     contends: bool,
     #[serde(flatten)]
     line: Line,
-    /// What a tag's name costs a thread, in ns, where that is what is measured.
+    /// What a tag's name costs, in ns of processor time, where that is what is measured.
     name_ns: Option<f64>,
     #[serde(flatten)]
     verdict: Option<Verdict>,
@@ -26,9 +25,8 @@ impl Outcome {
     /// Of `line`, held against `target` if it is the one that the target is for.
     pub fn new(row: &Row, id_bytes: usize, target: Option<f64>, line: Line) -> Self {
         let contends = line.subject == row.lineup.contender();
-        // Of wall time, threads that run at the same time share an operation's.
-        let at_once = line.threads.min(processors()) as f64;
-        let name_ns = (contends && row.lineup == Lineup::Names).then_some(line.extra_ns * at_once);
+        // By processor time: threads that contended for a name would spend it.
+        let name_ns = (contends && row.lineup == Lineup::Names).then_some(line.extra_cpu_ns);
         let verdict =
             target.filter(|_| contends).map(|most| Verdict::of(name_ns.unwrap_or(line.ratio), most));
         Self { bench: "versus", row: row.name, id_bytes, contends, line, name_ns, verdict }

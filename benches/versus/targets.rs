@@ -46,7 +46,7 @@ const fn row(
     Row { name, work, lineup, peers, threads }
 }
 
-/// Every row. Targets are ratios to the sharded mutex; that of [`Lineup::Names`] is ns of a thread's time.
+/// Every row. Targets are ratios to the sharded mutex; that of [`Lineup::Names`] is ns of processor time.
 pub const ROWS: &[Row] = &[
     row("upsert", Work::Upsert, Lineup::Keyed, 1_000, &[(1, Some(1.10)), (2, Some(1.05))]),
     row("upsert", Work::Upsert, Lineup::Keyed, 10_000, &[(1, Some(1.10)), (2, Some(1.05))]),
