@@ -26,14 +26,12 @@ type Curves = BTreeMap<String, Vec<(f64, f64)>>;
 /// A figure's name, title and axes.
 const FIGURES: [[&str; 4]; 3] = [
     ["upsert_by_peers", "One update of a tag, 1 thread", "peers", "ns, median"],
-    [
-        "upsert_by_threads",
-        "One update of a tag, 100,000 peers",
-        "threads",
-        "ns, wall time by updates of all threads",
-    ],
+    ["upsert_by_threads", "One update of a tag, 100,000 peers", "threads", "ns by updates of all threads"],
     ["plan_by_peers", "Snapshot or copy, and choice of half the peers", "peers", "ms, median"],
 ];
+
+/// Where the key begins, in pixels.
+const KEY_AT: i32 = 620;
 
 /// Subjects with their names in the key and colours that are told apart in grey, too.
 const SUBJECTS: [(&str, &str, RGBColor); 5] = [
@@ -81,9 +79,11 @@ fn draw(path: &Path, [_, title, x_name, y_name]: [&str; 4], curves: &Curves) -> 
     let (y_least, y_most) = span(curves.values().flatten().map(|at| at.1));
     let (y_least, y_most) = (y_least / 1.3, y_most * 1.3);
 
-    let root = SVGBackend::new(path, (760, 460)).into_drawing_area();
+    let root = SVGBackend::new(path, (820, 440)).into_drawing_area();
     root.fill(&WHITE)?;
-    let mut chart = ChartBuilder::on(&root)
+    // The key stands beside the curves, where it hides none.
+    let (left, key) = root.split_horizontally(KEY_AT);
+    let mut chart = ChartBuilder::on(&left)
         .caption(title, ("sans-serif", 20))
         .margin(14)
         .x_label_area_size(44)
@@ -102,20 +102,15 @@ fn draw(path: &Path, [_, title, x_name, y_name]: [&str; 4], curves: &Curves) -> 
         .y_label_formatter(&label)
         .label_style(("sans-serif", 14))
         .draw()?;
-    for (subject, name, colour) in SUBJECTS {
-        let Some(points) = curves.get(subject) else { continue };
-        chart
-            .draw_series(LineSeries::new(points.iter().copied(), colour.stroke_width(2)).point_size(3))?
-            .label(name)
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(3)));
+    let shown = SUBJECTS
+        .into_iter()
+        .filter_map(|(subject, name, colour)| curves.get(subject).map(|points| (points, name, colour)));
+    for ((points, name, colour), line) in shown.zip(1..) {
+        chart.draw_series(LineSeries::new(points.iter().copied(), colour.stroke_width(2)).point_size(3))?;
+        let y = 36 + line * 22;
+        key.draw(&PathElement::new([(4, y), (24, y)], colour.stroke_width(3)))?;
+        key.draw(&Text::new(name, (32, y - 7), ("sans-serif", 14)))?;
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
-        .background_style(WHITE.mix(0.85))
-        .border_style(BLACK.mix(0.3))
-        .label_font(("sans-serif", 14))
-        .draw()?;
     root.present()?;
     Ok(())
 }

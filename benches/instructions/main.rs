@@ -16,6 +16,7 @@ use connmgr::{BumpFn, DecayFn, DecayingTag, ManualClock, OwnedPeerHandle, Tag};
 
 use common::args;
 use common::ours::Manager;
+use common::race::aged;
 use common::rivals::ShardedMutex;
 use common::subject::Subject;
 use common::world::{Conn, HOT, PeerId, TAGS, World, start};
@@ -41,29 +42,39 @@ struct Bench {
     rival: ShardedMutex<PeerId>,
 }
 
+/// A filled and aged table with a resolved tag: each peer has one connection and two tags.
+fn filled(world: &World<PeerId>) -> (Arc<Manager<PeerId>>, Tag) {
+    let clock = ManualClock::new();
+    clock.set(Duration::from_secs(1));
+    let manager = Manager::<PeerId>::builder()
+        .seed(7)
+        .background(false)
+        .clock(clock)
+        .build()
+        .expect("a valid configuration");
+    let tags = TAGS.map(|name| manager.tag(name));
+    for (peer, id) in world.ids.iter().enumerate() {
+        manager.connected(id, Conn::new(peer as u64));
+        for (at, tag) in tags.iter().enumerate() {
+            manager.tag_peer(id, tag, start(peer, at));
+        }
+    }
+    drop(manager.snapshot());
+    let [hot, _] = tags;
+    for &peer in &world.shuffled {
+        manager.upsert_tag(&world.ids[peer as usize], &hot, |value| value + 1);
+    }
+    (Arc::new(manager), hot)
+}
+
 impl Bench {
     fn new() -> Self {
         let world = World::<PeerId>::new(PEERS, 1);
-        let clock = ManualClock::new();
-        clock.set(Duration::from_secs(1));
-        let manager = Manager::<PeerId>::builder()
-            .seed(7)
-            .background(false)
-            .clock(clock)
-            .build()
-            .expect("a valid configuration");
-        let tags = TAGS.map(|name| manager.tag(name));
-        let rival = <ShardedMutex<PeerId> as Subject<PeerId>>::empty(PEERS);
-        for (peer, id) in world.ids.iter().enumerate() {
-            manager.connected(id, Conn::new(peer as u64));
-            rival.connect(id, Conn::new(peer as u64));
-            for (at, tag) in tags.iter().enumerate() {
-                manager.tag_peer(id, tag, start(peer, at));
-                rival.set(peer, id, at, start(peer, at));
-            }
-        }
-        let manager = Arc::new(manager);
-        let decaying = manager
+        let (manager, tag) = filled(&world);
+        let rival: ShardedMutex<PeerId> = aged(&world);
+        // Of a table of its own: a decaying value makes a peer's state larger.
+        let decaying = filled(&world)
+            .0
             .register_decaying_tag(
                 "decaying",
                 Duration::from_secs(60),
@@ -71,18 +82,15 @@ impl Bench {
                 BumpFn::sum_unbounded(),
             )
             .expect("a name that is free");
+        for id in &world.ids {
+            // The first bump adds the tag; later ones are in place.
+            decaying.bump(id, 1).expect("an open tag");
+        }
         let handles: Vec<_> = world.ids.iter().map(|id| manager.peer_owned(id)).collect();
         for handle in &handles {
-            assert!(handle.tag_value(&tags[HOT]).is_some(), "a handle to a peer that is there");
+            assert!(handle.tag_value(&tag).is_some(), "a handle to a peer that is there");
         }
-        let [tag, _] = tags;
-        let bench = Self { world, manager, tag, decaying, handles, rival };
-        drop(bench.manager.snapshot());
-        for id in &bench.world.ids {
-            // The first bump adds the tag; later ones are in place.
-            bench.decaying.bump(id, 1).expect("an open tag");
-        }
-        bench
+        Self { world, manager, tag, decaying, handles, rival }
     }
 
     /// Does `work` for [`TIMES`] peers drawn at random, the same ones every time.

@@ -18,6 +18,8 @@ use crate::common::cpu::{Usage, usage};
 const LONG: Duration = Duration::from_micros(20);
 /// After so many calls a new account is begun, so that time off that nobody noticed does not add up.
 const ACCOUNT: u32 = 4096;
+/// How often updates arrive where that is assumed.
+const ARRIVAL: Duration = Duration::from_micros(1);
 const STALL: Duration = Duration::from_millis(1);
 
 /// Distributions of times.
@@ -67,6 +69,12 @@ impl Times {
     /// Own times.
     pub fn own(&self) -> Percentiles {
         percentiles(&self.own)
+    }
+
+    /// Own times as updates that arrive every [`ARRIVAL`] would have them: those that would have come while a call took long waited, too.
+    /// A writer that calls when it has returned does not see them, and least of all where everybody waits.
+    pub fn arriving(&self) -> Percentiles {
+        percentiles(&self.own.clone_correct(ARRIVAL.as_nanos() as u64))
     }
 
     /// How many took longer than a millisecond.

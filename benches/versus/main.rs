@@ -64,7 +64,8 @@ fn options(parser: &mut lexopt::Parser) -> Result<Option<Options>, lexopt::Error
         ids: None,
         rounds: None,
     };
-    let names: Vec<_> = ROWS.iter().map(|row| (row.name, row.name)).collect();
+    let mut names: Vec<_> = ROWS.iter().map(|row| (row.name, row.name)).collect();
+    names.dedup();
     while let Some(arg) = parser.next()? {
         match arg {
             Long("json") => options.print = Print::Json,
@@ -86,6 +87,17 @@ fn options(parser: &mut lexopt::Parser) -> Result<Option<Options>, lexopt::Error
 }
 
 impl Options {
+    /// Whether a row is to be run: where the number of peers is given, rows that differ in nothing else are one.
+    fn asks_for(&self, row: &Row) -> bool {
+        let mut namesakes = ROWS.iter().filter(|other| other.name == row.name).map(|other| other.peers);
+        let one_of_many = self.peers.map(|peers| {
+            let first = namesakes.clone().next();
+            if namesakes.any(|known| known == peers) { Some(peers) } else { first }
+        });
+        self.row.is_none_or(|name| name == row.name)
+            && one_of_many.is_none_or(|chosen| chosen == Some(row.peers))
+    }
+
     fn effort(&self) -> Effort {
         let (rounds, slot) = if self.quick { (11, 12) } else { (75, 20) };
         Effort { rounds: self.rounds.unwrap_or(rounds), slot: Duration::from_millis(slot) }
@@ -148,7 +160,7 @@ fn main() -> ExitCode {
             table::head();
         }
         let mut outcomes = Vec::new();
-        for row in ROWS.iter().filter(|row| options.row.is_none_or(|name| name == row.name)) {
+        for row in ROWS.iter().filter(|row| options.asks_for(row)) {
             if options.ids != Some(32) {
                 outcomes.extend(run::<PeerId>(row, &options));
             }

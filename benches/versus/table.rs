@@ -47,9 +47,8 @@ impl Outcome {
 /// Prints the table's head.
 pub fn head() {
     println!("Each round, every subject in turn does the same operations.");
-    println!(
-        "ns: wall time by operations of all threads; connect_disconnect and leave_return are pairs of calls."
-    );
+    println!("ns: time by operations of all threads: processor time of one thread, wall time of several;");
+    println!("connect_disconnect and leave_return are pairs of calls.");
     println!("ratio: to sharded_mutex in the same round, median and least; best: of the two least times.\n");
     println!(
         "{:<20} {:>8} {:>3} {:>3}  {:<14} {:>9} {:>9} {:>7} {:>7} {:>7}  target",
