@@ -1,117 +1,177 @@
 //! The manager against what one would write with locks: `cargo bench --bench versus`, and `-- --help` for more.
 //!
 //! Subjects run in one process, round by round in turn, so that whatever else the machine does falls on all of them; what
-//! counts are the ratios within rounds. Each race has tables of its own, filled and aged alike: one connection and two tags
+//! counts are the ratios within rounds. Each row has tables of its own, filled and aged alike: one connection and two tags
 //! a peer, then a snapshot taken and dropped, then every peer written in random order.
 
-#![expect(clippy::disallowed_types, reason = "rivals are made of locks, and threads start at a barrier")]
+#[path = "../common/mod.rs"]
+mod common;
+mod table;
+mod targets;
 
-mod race;
-mod report;
-mod rivals;
-mod subject;
-mod world;
-
-use std::env;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use race::{Effort, Entrant, Workload, enter, race};
-use rivals::{Dash, ShardedMutex};
-use subject::{ByHandle, ById};
-use world::World;
+use lexopt::prelude::*;
+
+use common::ours::{ByHandle, ById, ByName};
+use common::race::{Effort, Entrant, Field, enter};
+use common::rivals::{Dash, Floor, ShardedHandles, ShardedMutex};
+use common::world::{Id, Key, PeerId, World};
+use common::{args, report};
+use table::Outcome;
+use targets::{Lineup, ROWS, Row};
 
 const HELP: &str = "\
 usage: cargo bench --bench versus -- [options]
 
-  --json            one JSON object a line instead of a table
-  --quick           fewer and shorter rounds: under a minute
-  --workload NAME   only upsert, read or connect_disconnect
-  --peers N         only with that many peers (1000, 10000 and 100000 otherwise)
-  --threads N       only with that many threads (1 and 2 otherwise)
-  --help            this text";
+  --json        one JSON object a line instead of a table
+  --markdown    the README's table, when all is done
+  --quick       fewer and shorter rounds, 80-byte ids only: under a minute
+  --row NAME    only upsert, hot, handle, read, connect_disconnect, leave_return, leave_return_tagged or name
+  --peers N     with that many peers, instead of what the rows say
+  --threads N   with that many threads, instead of what the rows say
+  --ids BYTES   only with ids of 80 bytes (as libp2p's) or 32
+  --rounds N    rounds of a race, an odd number: 75, or 11 if quick
+  --help        this text";
+
+/// How results are printed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Print {
+    Table,
+    Json,
+    Markdown,
+}
 
 /// What the command line asks for.
 struct Options {
-    json: bool,
-    effort: Effort,
-    workloads: Vec<Workload>,
-    peers: Vec<usize>,
-    threads: Vec<usize>,
+    print: Print,
+    quick: bool,
+    row: Option<&'static str>,
+    peers: Option<usize>,
+    threads: Option<usize>,
+    ids: Option<usize>,
+    rounds: Option<usize>,
 }
 
-fn options(mut args: impl Iterator<Item = String>) -> Result<Option<Options>, String> {
+fn options(parser: &mut lexopt::Parser) -> Result<Option<Options>, lexopt::Error> {
     let mut options = Options {
-        json: false,
-        effort: Effort { rounds: 31, slot: Duration::from_millis(40) },
-        workloads: Workload::ALL.to_vec(),
-        peers: vec![1_000, 10_000, 100_000],
-        threads: vec![1, 2],
+        print: Print::Table,
+        quick: false,
+        row: None,
+        peers: None,
+        threads: None,
+        ids: None,
+        rounds: None,
     };
-    while let Some(arg) = args.next() {
-        let mut value = || args.next().ok_or(format!("{arg} needs a value"));
-        match arg.as_str() {
-            // Cargo says so to every benchmark.
-            "--bench" => {}
-            "--json" => options.json = true,
-            "--quick" => options.effort = Effort { rounds: 17, slot: Duration::from_millis(20) },
-            "--workload" => {
-                let name = value()?;
-                let known = Workload::ALL.into_iter().find(|workload| workload.name() == name);
-                options.workloads = vec![known.ok_or(format!("there is no workload {name:?}"))?];
-            }
-            "--peers" => options.peers = vec![number(&arg, &value()?, 10_000_000)?],
-            "--threads" => options.threads = vec![number(&arg, &value()?, 256)?],
-            "--help" | "-h" => return Ok(None),
-            _ => return Err(format!("unknown argument {arg:?}")),
+    let mut names: Vec<_> = ROWS.iter().map(|row| (row.name, row.name)).collect();
+    names.dedup();
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Long("json") => options.print = Print::Json,
+            Long("markdown") => options.print = Print::Markdown,
+            Long("quick") => options.quick = true,
+            Long("row") => options.row = Some(args::choice(parser, &names)?),
+            Long("peers") => options.peers = Some(args::number(parser, 1..=10_000_000)?),
+            Long("threads") => options.threads = Some(args::number(parser, 1..=256)?),
+            Long("ids") => options.ids = Some(args::choice(parser, &[("80", 80), ("32", 32)])?),
+            Long("rounds") => options.rounds = Some(args::number(parser, 1..=10_001)?),
+            Short('h') | Long("help") => return Ok(None),
+            other => return Err(other.unexpected()),
         }
+    }
+    if options.quick && options.ids.is_none() {
+        options.ids = Some(80);
     }
     Ok(Some(options))
 }
 
-fn number(arg: &str, value: &str, most: usize) -> Result<usize, String> {
-    match value.parse() {
-        Ok(number) if (1..=most).contains(&number) => Ok(number),
-        _ => Err(format!("{arg} takes a number from 1 to {most}, not {value:?}")),
+impl Options {
+    /// Whether a row is to be run: where the number of peers is given, rows that differ in nothing else are one.
+    fn asks_for(&self, row: &Row) -> bool {
+        let mut namesakes = ROWS.iter().filter(|other| other.name == row.name).map(|other| other.peers);
+        let one_of_many = self.peers.map(|peers| {
+            let first = namesakes.clone().next();
+            if namesakes.any(|known| known == peers) { Some(peers) } else { first }
+        });
+        self.row.is_none_or(|name| name == row.name)
+            && one_of_many.is_none_or(|chosen| chosen == Some(row.peers))
+    }
+
+    fn effort(&self) -> Effort {
+        let (rounds, slot) = if self.quick { (11, 12) } else { (75, 20) };
+        Effort { rounds: self.rounds.unwrap_or(rounds), slot: Duration::from_millis(slot) }
     }
 }
 
-/// The subjects of a workload; the one that the others are measured by comes last.
-fn entrants(workload: Workload, world: &World, threads: usize) -> Vec<Box<dyn Entrant>> {
-    let mut entrants = vec![enter::<ById>(world, threads)];
-    if workload != Workload::ConnectDisconnect {
-        // A handle has no connecting and disconnecting of its own.
-        entrants.push(enter::<ByHandle>(world, threads));
-    }
-    entrants.push(enter::<Dash>(world, threads));
-    entrants.push(enter::<ShardedMutex>(world, threads));
+/// The subjects of a row; the one that the others are measured by comes last.
+fn entrants<I: Id>(lineup: Lineup, world: &World<I>, threads: usize) -> Vec<Box<dyn Entrant<I>>> {
+    let mut entrants = match lineup {
+        Lineup::Keyed => {
+            vec![
+                enter::<ById<I>, I>(world, threads),
+                enter::<Dash<I>, I>(world, threads),
+                enter::<Floor, I>(world, threads),
+            ]
+        }
+        Lineup::Structural => vec![enter::<ById<I>, I>(world, threads), enter::<Dash<I>, I>(world, threads)],
+        Lineup::Handles => vec![
+            enter::<ByHandle<I>, I>(world, threads),
+            enter::<ShardedHandles<I>, I>(world, threads),
+            enter::<Dash<I>, I>(world, threads),
+            enter::<Floor, I>(world, threads),
+        ],
+        // What a name costs is the difference from the first.
+        Lineup::Names => vec![enter::<ById<I>, I>(world, threads), enter::<ByName<I>, I>(world, threads)],
+    };
+    entrants.push(enter::<ShardedMutex<I>, I>(world, threads));
     entrants
 }
 
-fn main() -> ExitCode {
-    let options = match options(env::args().skip(1)) {
-        Ok(Some(options)) => options,
-        Ok(None) => {
-            println!("{HELP}");
-            return ExitCode::SUCCESS;
+/// Runs a row's races on tables of its own.
+fn run<I: Id>(row: &Row, options: &Options) -> Vec<Outcome> {
+    let given = options.threads.map(|threads| {
+        let target = row.threads.iter().find(|known| known.0 == threads);
+        [(threads, target.and_then(|known| known.1))]
+    });
+    let races = given.as_ref().map_or(row.threads, |given| given);
+    let most = races.iter().map(|race| race.0).max().expect("a number of threads");
+    let peers = options.peers.unwrap_or(row.peers);
+    let mut field = Field::<I>::new(peers, most, |world, threads| entrants(row.lineup, world, threads));
+    let mut outcomes = Vec::new();
+    for &(threads, target) in races {
+        let target = if peers == row.peers { target } else { None };
+        let lines = field.race(row.work, threads, options.effort());
+        let race: Vec<_> =
+            lines.into_iter().map(|line| Outcome::new(row, size_of::<I>(), target, line)).collect();
+        match options.print {
+            Print::Table => table::rows(&race),
+            Print::Json => race.iter().for_each(report::json),
+            Print::Markdown => {}
         }
-        Err(why) => {
-            eprintln!("versus: {why} (--help lists what there is)");
-            return ExitCode::from(2);
-        }
-    };
-    if !options.json {
-        report::head();
+        outcomes.extend(race);
     }
-    for &workload in &options.workloads {
-        for &peers in &options.peers {
-            for &threads in &options.threads {
-                let world = World::new(peers, threads);
-                let mut entrants = entrants(workload, &world, threads);
-                let lines = race(&mut entrants, &world, workload, threads, options.effort);
-                if options.json { report::json(&lines) } else { report::rows(&lines) }
+    outcomes
+}
+
+fn main() -> ExitCode {
+    args::start("versus", HELP, options, |options| {
+        if options.print == Print::Table {
+            table::head();
+        }
+        let mut outcomes = Vec::new();
+        for row in ROWS.iter().filter(|row| options.asks_for(row)) {
+            if options.ids != Some(32) {
+                outcomes.extend(run::<PeerId>(row, &options));
+            }
+            if options.ids != Some(80) {
+                outcomes.extend(run::<Key>(row, &options));
             }
         }
-    }
-    ExitCode::SUCCESS
+        match options.print {
+            Print::Table => table::summary(&outcomes),
+            Print::Json => {}
+            Print::Markdown => table::markdown(&outcomes),
+        }
+    })
 }

@@ -1,28 +1,30 @@
 //! What one would write with locks instead: as good as we can make it, doing the same work.
 //!
-//! Both rivals keep the same [`Record`] of a peer, tags and two connections in line, so that a call on a peer allocates
+//! The rivals keep the same [`Record`] of a peer, tags and two connections in line, so that a call on a peer allocates
 //! nothing; count connections and refused events; and read the clock when a connection is added. What they do not have is what
-//! they cannot give: a snapshot, or a tagger that never waits.
+//! they cannot give: a snapshot, or a tagger that never waits. The floor is no rival but what no table can be faster than.
 
+mod choice;
 mod dash;
+mod floor;
+mod handles;
 mod sharded;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
+use crossbeam_utils::CachePadded;
 use smallvec::SmallVec;
 
-use crate::world::Conn;
+use crate::common::world::Conn;
 
 pub use dash::Dash;
+pub use floor::Floor;
+pub use handles::ShardedHandles;
 pub use sharded::ShardedMutex;
 
-/// Shards of either table.
+/// Shards of a table.
 pub const SHARDS: usize = 256;
-
-/// A word or lock on cache lines of its own.
-#[repr(align(128))]
-pub struct Padded<T>(pub T);
 
 /// A connection that a peer holds.
 pub struct Held {
@@ -86,6 +88,31 @@ impl Record {
         Some(held)
     }
 
+    /// The sum of its tags.
+    pub fn worth(&self) -> i64 {
+        self.tags.iter().map(|&(_, value)| value).sum()
+    }
+
+    /// Connections that are not being closed.
+    pub fn open(&self) -> usize {
+        self.conns.iter().filter(|held| !held.closing).count()
+    }
+
+    /// Whether a trim may choose it.
+    pub fn is_candidate(&self, seen_by: u64) -> bool {
+        self.protections.is_empty() && self.first_seen <= seen_by && self.open() > 0
+    }
+
+    /// Marks its connections as being closed and returns them.
+    pub fn claim(&mut self) -> SmallVec<[Conn; 2]> {
+        let open = self.conns.iter_mut().filter(|held| !held.closing);
+        open.map(|held| {
+            held.closing = true;
+            held.conn
+        })
+        .collect()
+    }
+
     /// Whether there is nothing to be known.
     pub fn is_gone(&self) -> bool {
         self.conns.is_empty() && self.tags.is_empty() && self.protections.is_empty()
@@ -95,7 +122,7 @@ impl Record {
 /// Counts and time, as a manager has them.
 pub struct Books {
     origin: Instant,
-    connections: Padded<AtomicUsize>,
+    connections: CachePadded<AtomicUsize>,
     closing: AtomicUsize,
     refused: AtomicU64,
 }
@@ -103,7 +130,7 @@ pub struct Books {
 impl Books {
     /// No connections, from now on.
     pub fn new() -> Self {
-        let connections = Padded(AtomicUsize::new(0));
+        let connections = CachePadded::new(AtomicUsize::new(0));
         let (closing, refused) = (AtomicUsize::new(0), AtomicU64::new(0));
         Self { origin: Instant::now(), connections, closing, refused }
     }
@@ -118,7 +145,7 @@ impl Books {
     #[inline]
     pub fn connected(&self, new: bool) {
         match new {
-            true => self.connections.0.fetch_add(1, Ordering::Relaxed) as u64,
+            true => self.connections.fetch_add(1, Ordering::Relaxed) as u64,
             false => self.refused.fetch_add(1, Ordering::Relaxed),
         };
     }
@@ -130,14 +157,19 @@ impl Books {
             self.refused.fetch_add(1, Ordering::Relaxed);
             return;
         };
-        self.connections.0.fetch_sub(1, Ordering::Relaxed);
+        self.connections.fetch_sub(1, Ordering::Relaxed);
         if held.closing {
             self.closing.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
+    /// Counts connections that are being closed.
+    pub fn closing(&self, connections: usize) {
+        self.closing.fetch_add(connections, Ordering::Relaxed);
+    }
+
     /// Connections held, and events that were refused.
     pub fn tally(&self) -> (usize, u64) {
-        (self.connections.0.load(Ordering::Relaxed), self.refused.load(Ordering::Relaxed))
+        (self.connections.load(Ordering::Relaxed), self.refused.load(Ordering::Relaxed))
     }
 }

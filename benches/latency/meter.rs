@@ -1,0 +1,167 @@
+//! Times of calls, and how much of them is the scheduler's doing.
+//!
+//! Calls are timed back to back: the end of one is the beginning of the next, so that nothing falls between. A call that took long is
+//! looked into. How long the thread was off a processor since it was last looked into is wall time less CPU time; and the
+//! kernel counts why it left: it waited, or it was preempted. If it was only preempted, the time off is the scheduler's, and
+//! the call's *own* time is the rest. If it waited, all of the time is its own: it may have waited for a lock, be it a table's, the
+//! allocator's or the kernel's. So is what a hypervisor takes: it cannot be seen from here. The floor, which does nothing that could take
+//! long, shows how much that is. Own stalls are counted apart by whether the thread waited.
+
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+use crate::common::cpu::{Usage, usage};
+
+/// A call that takes longer is looked into.
+const LONG: Duration = Duration::from_micros(20);
+/// After so many calls a new account is begun, so that time off that nobody noticed does not add up.
+const ACCOUNT: u32 = 4096;
+/// How often updates arrive where that is assumed.
+const ARRIVAL: Duration = Duration::from_micros(1);
+const STALL: Duration = Duration::from_millis(1);
+
+/// Distributions of times.
+pub struct Times {
+    wall: Histogram<u64>,
+    own: Histogram<u64>,
+    /// Own stalls in which the thread waited.
+    waited: u64,
+}
+
+/// Of one distribution, in ns.
+#[derive(Clone, Copy, Serialize, Debug)]
+pub struct Percentiles {
+    pub calls: u64,
+    pub p50: u64,
+    pub p99: u64,
+    pub p999: u64,
+    pub p9999: u64,
+    pub max: u64,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        let histogram = || Histogram::new_with_bounds(1, 100_000_000_000, 3).expect("valid bounds");
+        Self { wall: histogram(), own: histogram(), waited: 0 }
+    }
+}
+
+impl Times {
+    fn record(&mut self, wall: Duration, own: Duration) {
+        self.wall.saturating_record(wall.as_nanos() as u64);
+        self.own.saturating_record(own.as_nanos() as u64);
+    }
+
+    /// Adds those of another thread or turn.
+    pub fn add(&mut self, other: Self) {
+        self.wall += other.wall;
+        self.own += other.own;
+        self.waited += other.waited;
+    }
+
+    /// Wall times.
+    pub fn wall(&self) -> Percentiles {
+        percentiles(&self.wall)
+    }
+
+    /// Own times.
+    pub fn own(&self) -> Percentiles {
+        percentiles(&self.own)
+    }
+
+    /// Own times as updates that arrive every [`ARRIVAL`] would have them: those that would have come while a call took long waited, too.
+    /// A writer that calls when it has returned does not see them, and least of all where everybody waits.
+    pub fn arriving(&self) -> Percentiles {
+        percentiles(&self.own.clone_correct(ARRIVAL.as_nanos() as u64))
+    }
+
+    /// How many took longer than a millisecond.
+    pub fn wall_stalls(&self) -> u64 {
+        stalls(&self.wall)
+    }
+
+    /// How many took longer than a millisecond of their own.
+    pub fn own_stalls(&self) -> u64 {
+        stalls(&self.own)
+    }
+
+    /// In how many of those the thread gave its processor up, to wait for something.
+    pub fn waited_stalls(&self) -> u64 {
+        self.waited
+    }
+}
+
+fn percentiles(times: &Histogram<u64>) -> Percentiles {
+    let at = |quantile| times.value_at_quantile(quantile);
+    Percentiles {
+        calls: times.len(),
+        p50: at(0.5),
+        p99: at(0.99),
+        p999: at(0.999),
+        p9999: at(0.9999),
+        max: times.max(),
+    }
+}
+
+fn stalls(times: &Histogram<u64>) -> u64 {
+    let stall = STALL.as_nanos() as u64;
+    times
+        .iter_recorded()
+        .filter(|step| step.value_iterated_to() > stall)
+        .map(|step| step.count_at_value())
+        .sum()
+}
+
+/// Times a thread's calls.
+pub struct Meter {
+    times: Times,
+    last: Instant,
+    /// When the account was begun, and the thread's usage then.
+    since: (Instant, Usage),
+    left: u32,
+}
+
+impl Meter {
+    /// The first call begins now.
+    pub fn start() -> Self {
+        let used = usage();
+        let now = Instant::now();
+        Self { times: Times::default(), last: now, since: (now, used), left: ACCOUNT }
+    }
+
+    /// A call ends and the next one begins.
+    #[inline]
+    pub fn lap(&mut self) {
+        let now = Instant::now();
+        let took = now - self.last;
+        self.left -= 1;
+        if took > LONG || self.left == 0 {
+            self.look_into(now, took);
+        } else {
+            self.times.record(took, took);
+            self.last = now;
+        }
+    }
+
+    #[cold]
+    fn look_into(&mut self, now: Instant, took: Duration) {
+        let used = usage();
+        let (began, before) = self.since;
+        let off = (now - began).saturating_sub(used.on.saturating_sub(before.on));
+        let waited = used.waits > before.waits;
+        let only_preempted = used.preemptions > before.preemptions && !waited;
+        let own = if only_preempted && took > LONG { took.saturating_sub(off) } else { took };
+        self.times.record(took, own);
+        self.times.waited += u64::from(waited && own > STALL);
+        self.last = Instant::now();
+        self.since = (self.last, used);
+        self.left = ACCOUNT;
+    }
+
+    /// The times so far.
+    pub fn finish(self) -> Times {
+        self.times
+    }
+}
