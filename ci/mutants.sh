@@ -60,12 +60,26 @@ while read -r name of_models of_histories; do
     [ "$of_histories" = - ] || history[$name]=$of_histories
 done < <(rows)
 
+# Without a fault each of them passes, in the same time: else the faults would show nothing.
+control() {
+    local program=$1 test=$2
+    if ! timeout "$seconds" "$program" --exact "$test" >/dev/null 2>&1; then
+        echo "without a fault, $test fails or takes more than $seconds s"
+        exit 1
+    fi
+}
+
 caught=0
+declare -A controlled
 for name in "${names[@]}"; do
     test=$("$models" --list 2>/dev/null | sed -nE "s/^(.*::${model[$name]:--}): test$/\1/p")
     if [ -z "$test" ]; then
         echo "mutant $name: no row names a model for it"
-    elif fails "$name" "$models" "$test"; then
+        continue
+    fi
+    [ -n "${controlled[$test]:-}" ] || control "$models" "$test"
+    controlled[$test]=1
+    if fails "$name" "$models" "$test"; then
         echo "mutant $name: caught by ${model[$name]}: $why"
         caught=$((caught + 1))
     else
@@ -78,6 +92,8 @@ if [ $# -eq 0 ]; then
     histories=$(RUSTC_WORKSPACE_WRAPPER=$PWD/ci/with-mutants.sh cargo test --test linearizability --no-run 2>&1 | executable)
     found=0
     for name in "${!history[@]}"; do
+        [ -n "${controlled[${history[$name]}]:-}" ] || control "$histories" "${history[$name]}"
+        controlled[${history[$name]}]=1
         if fails "$name" "$histories" "${history[$name]}"; then
             echo "mutant $name: found by histories: ${history[$name]}: $why"
             found=$((found + 1))

@@ -9,8 +9,8 @@
 //! stored. If the times stay, that is a compare-and-swap of the value in place, as for any tag; else a replacement.
 //!
 //! **Close** ([`Open::shut`], then [`PeerTable::drop_decaying_if`] over a cut). A bump stores, fences, then looks whether its tag is still open, and
-//! takes back what it stored if not; whoever closes shuts, then takes a cut, which fences, and drops what is there. So either the bump sees
-//! that the tag is shut, or its fence comes before the cut's, and the cut holds what it stored: nothing of a closed tag stays behind.
+//! takes back what it stored if not; whoever closes shuts, fences, then takes a cut and drops what is there. So either the bump sees
+//! that the tag is shut, or its fence comes first, and the cut holds what it stored: nothing of a closed tag stays behind.
 
 use std::hash::{BuildHasher, Hash};
 
@@ -108,6 +108,10 @@ impl Open {
     pub(crate) fn shut(&self) {
         // ORDER: decay-open
         self.0.store(false, Ordering::Relaxed);
+        if !mutant!("close-fence-dropped") {
+            // ORDER: close-fence
+            fence(Ordering::SeqCst);
+        }
     }
 }
 
