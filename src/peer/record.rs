@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::index::{Held, Node};
-use crate::versioned::{Owner, State, TagId, Tags, Versioned};
+use crate::versioned::{State, TagId, Tags, Versioned};
 
 /// A connection as the table sees it: something with an identity.
 pub(crate) trait Identified: Send + Sync + 'static {
@@ -89,17 +88,9 @@ impl<C> Clone for Conn<C> {
 #[cfg(target_pointer_width = "64")]
 const _: () = assert!(size_of::<Links<()>>() == 56);
 
-impl<K: Send + Sync + 'static, C: Send + Sync + 'static> Owner for Node<Peer<K, C>> {
-    type Kept = Held<Peer<K, C>>;
-
-    fn keep(&self) -> Self::Kept {
-        self.hold()
-    }
-}
-
 impl<C> Clone for Links<C> {
     fn clone(&self) -> Self {
-        Self { conns: self.conns.clone(), protections: self.protections.clone(), ..*self }
+        self.with_conns(self.conns.len(), self.conns.iter())
     }
 }
 
@@ -138,8 +129,22 @@ impl<C> Links<C> {
         self.conns.is_empty() && state.tags().len() > 0
     }
 
+    /// With these connections and room for `count`.
+    fn with_conns<'c>(&self, count: usize, kept: impl Iterator<Item = &'c Conn<C>>) -> Self
+    where
+        C: 'c,
+    {
+        // Pushed one by one: for a few, `extend` takes five times as long.
+        let mut conns =
+            if count > 1 { SmallVec::from_vec(Vec::with_capacity(count)) } else { SmallVec::new() };
+        for conn in kept {
+            conns.push(conn.clone());
+        }
+        Self { seen: self.seen, conns, protections: SmallVec::from_slice(&self.protections) }
+    }
+
     pub(super) fn seen_first_at(&self, now: u64) -> Self {
-        Self { protections: self.protections.clone(), ..Self::new(now) }
+        Self { protections: SmallVec::from_slice(&self.protections), ..Self::new(now) }
     }
 
     /// Without its last connection, its tags to be kept from `now` on.
@@ -150,16 +155,17 @@ impl<C> Links<C> {
 
     /// With one more connection; the first one sets the first-seen time anew.
     pub(super) fn with_conn(&self, entry: &Arc<C>, now: u64) -> Self {
-        let mut conns = SmallVec::with_capacity(self.conns.len() + 1);
-        conns.extend(self.conns.iter().cloned());
-        conns.push(Conn::new(entry, now));
-        let seen = if self.conns.is_empty() { now.min(LEFT - 1) } else { self.seen };
-        Self { seen, conns, protections: self.protections.clone() }
+        let mut links = self.with_conns(self.conns.len() + 1, self.conns.iter());
+        links.conns.push(Conn::new(entry, now));
+        if self.conns.is_empty() {
+            links.seen = now.min(LEFT - 1);
+        }
+        links
     }
 
     pub(super) fn without_conn(&self, at: usize) -> Self {
-        let conns = self.conns.iter().enumerate().filter(|(i, _)| *i != at).map(|(_, conn)| conn.clone());
-        Self { seen: self.seen, conns: conns.collect(), protections: self.protections.clone() }
+        let kept = self.conns.iter().enumerate().filter(|(i, _)| *i != at).map(|(_, conn)| conn);
+        self.with_conns(self.conns.len() - 1, kept)
     }
 
     /// With those connections that `taken` picks marked as being closed.

@@ -22,6 +22,7 @@ use std::ptr::NonNull;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
+use super::Cookie;
 use crate::sync::{
     AtomicUsize, LifeSpan, ThreadId, current_thread, fence, fence_here, model_begin, model_end,
     schedule_point,
@@ -46,6 +47,8 @@ struct Allocation {
 
 enum Fate {
     Memory(usize),
+    /// A value in memory that is part of another allocation: it dies there, and nothing is dropped. Then the cookie is over.
+    InPlace(usize, Cookie),
     Job(Box<dyn FnOnce()>),
 }
 
@@ -62,6 +65,9 @@ struct Registry {
     /// Guards by thread: a nested one has no fence.
     depths: HashMap<ThreadId, usize>,
     garbage: Vec<Garbage>,
+    next_cookie: u32,
+    /// Cookies that are not over.
+    cookies: BTreeSet<u32>,
     /// See [`hand_over`].
     handover: Option<Rc<AtomicUsize>>,
     memory: HashMap<usize, Allocation>,
@@ -89,14 +95,16 @@ impl Registry {
         let allocation = self.memory.get_mut(&address).expect("only what `alloc` made is freed");
         assert_eq!(allocation.life, expected, "freed twice: {}", allocation.what);
         allocation.life = Life::Dead;
-        let bury = allocation.bury.take().expect("what dies for the first time is still to be dropped");
+        let bury = allocation.bury.take();
         let life_span = Rc::clone(&allocation.life_span);
         move || {
             // In an execution that has failed already, a second panic would hide the first.
             if !std::thread::panicking() {
                 life_span.turn();
             }
-            bury();
+            if let Some(bury) = bury {
+                bury();
+            }
         }
     }
 }
@@ -184,6 +192,12 @@ fn run(ripe: Vec<Fate>) {
             Fate::Memory(address) => {
                 REGISTRY.with_borrow_mut(|registry| registry.kill(address, Life::Retired))()
             }
+            Fate::InPlace(address, cookie) => {
+                REGISTRY.with_borrow_mut(|registry| registry.kill(address, Life::Retired))();
+                // Whoever finds the cookie over comes after this.
+                hand_over(Ordering::Release);
+                REGISTRY.with_borrow_mut(|registry| registry.cookies.remove(&cookie.to_bits()));
+            }
             Fate::Job(job) => job(),
         }
     }
@@ -193,13 +207,28 @@ impl Guard {
     /// # Safety
     /// As in the real back end.
     pub(crate) unsafe fn retire<T: Send + 'static>(&self, pointer: *mut T) {
-        let address = pointer.addr();
-        REGISTRY.with_borrow_mut(|registry| {
-            let allocation = registry.memory.get_mut(&address).expect("only what `alloc` made is retired");
-            assert_eq!(allocation.life, Life::Live, "retired twice: {}", allocation.what);
-            allocation.life = Life::Retired;
+        mark_retired(pointer.addr());
+        self.push(Fate::Memory(pointer.addr()));
+    }
+
+    /// # Safety
+    /// As in the real back end.
+    pub(crate) unsafe fn retire_in_place<T>(&self, pointer: *const T) -> Cookie {
+        mark_retired(pointer.addr());
+        let cookie = REGISTRY.with_borrow_mut(|registry| {
+            registry.next_cookie += 1;
+            let cookie = registry.next_cookie;
+            registry.cookies.insert(cookie);
+            Cookie::from_bits(cookie)
         });
-        self.push(Fate::Memory(address));
+        self.push(Fate::InPlace(pointer.addr(), cookie));
+        cookie
+    }
+
+    /// Over as soon as it may be, and found so: the real one takes its time.
+    pub(crate) fn is_over(&self, cookie: Cookie) -> bool {
+        hand_over(Ordering::Acquire);
+        REGISTRY.with_borrow(|registry| !registry.cookies.contains(&cookie.to_bits()))
     }
 
     /// # Safety
@@ -218,6 +247,14 @@ impl Guard {
         });
         schedule_point();
     }
+}
+
+fn mark_retired(address: usize) {
+    REGISTRY.with_borrow_mut(|registry| {
+        let allocation = registry.memory.get_mut(&address).expect("only what is registered is retired");
+        assert_eq!(allocation.life, Life::Live, "retired twice: {}", allocation.what);
+        allocation.life = Life::Retired;
+    });
 }
 
 pub(crate) fn alloc<T: 'static>(value: T) -> NonNull<T> {

@@ -9,45 +9,63 @@ use std::marker::PhantomData;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicIsize, AtomicU32, Ordering};
 
+use super::Cookie;
+#[cfg(not(crossbeam_loom))]
+use super::period::Periods;
 use crate::sync::Padded;
 
 /// Objects that a thread retires between two collections of its own. (In models one, so that they see collections.)
 const BATCH: usize = if cfg!(crossbeam_loom) { 1 } else { 64 };
+/// Cookies that a thread finds not to be over between two attempts to end a period.
+const EARLY: usize = 16;
 /// Objects that one collection is counted on to free; it frees up to 512.
 const ROUND: usize = 256;
-/// Counters of garbage, so that threads seldom share one.
-const SHARDS: usize = 16;
 
-/// What has been retired and not yet freed: the sum over the shards, each of which may be negative.
-static PENDING: [Padded<AtomicIsize>; SHARDS] = [const { Padded(AtomicIsize::new(0)) }; SHARDS];
+/// What has been retired and not yet freed, as far as threads have told: each does when it collects.
+static PENDING: Padded<AtomicIsize> = Padded(AtomicIsize::new(0));
+
+/// The process's periods. (In models over this collector, whose atomics are not made in statics, no cookie is ever over; the periods
+/// have a model of their own.)
+#[cfg(not(crossbeam_loom))]
+static PERIODS: Padded<Periods> = Padded(Periods::new());
+/// The latest cookie that came after many others.
+static LATEST: AtomicU32 = AtomicU32::new(Cookie::LONG_OVER.to_bits());
+
+/// What a thread knows of its own collecting.
+struct Local {
+    /// What it has retired since it last collected.
+    retired: Cell<usize>,
+    /// What it has retired less what it has freed, as far as it has not told [`PENDING`].
+    untold: Cell<isize>,
+    /// Jobs that it has run, wrapping.
+    ran: Cell<usize>,
+    /// Cookies that it has given since it told [`LATEST`].
+    in_place: Cell<usize>,
+    /// Cookies that it has found not to be over since it last saw to that.
+    early: Cell<usize>,
+    /// Whether it is collecting: what is retired by the collector's jobs is left to the round after, as a job that collected
+    /// would run jobs that collect.
+    collecting: Cell<bool>,
+}
 
 thread_local! {
-    /// What this thread has retired since it last collected.
-    static RETIRED: Cell<usize> = const { Cell::new(0) };
-    /// Whether this thread is collecting: what is retired by the collector's jobs is left to the round after, as a job that
-    /// collected would run jobs that collect.
-    static COLLECTING: Cell<bool> = const { Cell::new(false) };
-    /// Jobs that this thread has run, wrapping.
-    static RAN: Cell<usize> = const { Cell::new(0) };
-    static SHARD: usize = {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS
+    static LOCAL: Local = const {
+        Local {
+            retired: Cell::new(0),
+            untold: Cell::new(0),
+            ran: Cell::new(0),
+            in_place: Cell::new(0),
+            early: Cell::new(0),
+            collecting: Cell::new(false),
+        }
     };
 }
 
-fn count(change: isize) {
-    // A thread that is ending may still free: any shard will do.
-    let shard = SHARD.try_with(|shard| *shard).unwrap_or(0);
-    // ORDER: garbage-count
-    PENDING[shard].0.fetch_add(change, Ordering::Relaxed);
-}
-
-/// Objects retired and not yet freed, in the whole process.
+/// Objects retired and not yet freed, in the whole process, about.
 fn pending() -> usize {
-    let sum: isize = PENDING.iter().map(|shard| shard.0.load(Ordering::Relaxed)).sum();
-    usize::try_from(sum).unwrap_or(0)
+    usize::try_from(PENDING.0.load(Ordering::Relaxed)).unwrap_or(0)
 }
 
 /// Collects what may be collected, after a long pin; does nothing while this thread is pinned still.
@@ -56,25 +74,46 @@ pub(crate) fn settle() {
     if crossbeam_epoch::is_pinned() || cfg!(crossbeam_loom) {
         return;
     }
-    // The first rounds only advance the collector's epoch. A round that frees nothing is held back by another thread, or
-    // there is nothing left. What is freed retires more, so there are generations: three to a record's death.
-    let (mut idle, mut rounds) = (0, pending() / ROUND * 4 + 16);
-    while idle < 4 && rounds > 0 {
-        let before = RAN.with(Cell::get);
-        collect(&crossbeam_epoch::pin());
-        idle = if RAN.with(Cell::get) == before { idle + 1 } else { 0 };
-        rounds -= 1;
-    }
+    LOCAL.with(|local| {
+        let (mut idle, mut rounds) = (0, pending() / ROUND * 4 + 16);
+        if pending() == 0 && local.untold.get() <= 0 && cookies_are_over() {
+            return;
+        }
+        // The first rounds only advance the collector's epoch. A round in which no job ran is held back by another thread, or there
+        // is nothing left. What is freed retires more, so there are generations: three to a record's death.
+        while idle < 4 && rounds > 0 {
+            let before = local.ran.get();
+            let guard = pin();
+            if !cookies_are_over() {
+                guard.end_period();
+            }
+            collect(&guard.0);
+            drop(guard);
+            idle = if local.ran.get() == before { idle + 1 } else { 0 };
+            rounds -= 1;
+        }
+    });
+}
+
+/// Whether nearly all cookies that have been given are over: a few are not worth the rounds.
+fn cookies_are_over() -> bool {
+    is_over(Cookie::from_bits(LATEST.load(Ordering::Relaxed)))
 }
 
 /// Hands this thread's garbage to all, and frees some of what may be freed.
 #[cold]
+#[inline(never)]
 fn collect(guard: &crossbeam_epoch::Guard) {
     // A thread that is ending leaves it to others.
-    if COLLECTING.try_with(|collecting| collecting.replace(true)) == Ok(false) {
-        let _done = Collecting;
-        guard.flush();
-    }
+    let _ = LOCAL.try_with(|local| {
+        if !local.collecting.replace(true) {
+            let _done = Collecting;
+            local.retired.set(0);
+            guard.flush();
+            // ORDER: garbage-count
+            PENDING.0.fetch_add(local.untold.take(), Ordering::Relaxed);
+        }
+    });
 }
 
 /// This thread's collection, over when dropped.
@@ -82,7 +121,7 @@ struct Collecting;
 
 impl Drop for Collecting {
     fn drop(&mut self) {
-        COLLECTING.set(false);
+        LOCAL.with(|local| local.collecting.set(false));
     }
 }
 
@@ -112,20 +151,93 @@ impl Guard {
     /// # Safety
     /// 1. What `job` holds may be used and dropped on any thread, at any later time.
     pub(crate) unsafe fn defer(&self, job: impl FnOnce() + 'static) {
-        count(1);
         let counted = move || {
             quietly(job);
-            count(-1);
-            RAN.with(|ran| ran.set(ran.get().wrapping_add(1)));
+            let _ = LOCAL.try_with(|local| {
+                local.untold.set(local.untold.get() - 1);
+                local.ran.set(local.ran.get().wrapping_add(1));
+            });
         };
         // SAFETY: (1).
         unsafe { self.0.defer_unchecked(counted) }
-        let retired = RETIRED.try_with(|retired| retired.replace(retired.get() + 1)).unwrap_or(0);
-        if retired + 1 >= BATCH {
-            RETIRED.set(0);
+        let many = LOCAL.try_with(|local| {
+            local.untold.set(local.untold.get() + 1);
+            local.retired.replace(local.retired.get() + 1) + 1 >= BATCH
+        });
+        if many == Ok(true) {
             collect(&self.0);
         }
     }
+
+    /// Retires what is at `pointer`, which `occupy` told of and the caller has made unreachable by a read-modify-write; the memory may be used
+    /// again when the cookie [is over](Self::is_over).
+    ///
+    /// # Safety
+    /// 1. It is retired once.
+    /// 2. No guard created after this call can reach it.
+    pub(crate) unsafe fn retire_in_place<T>(&self, _pointer: *const T) -> Cookie {
+        let cookie = cookie();
+        let _ = LOCAL.try_with(|local| {
+            local.in_place.set(local.in_place.get() + 1);
+            if local.in_place.get() >= BATCH {
+                local.in_place.set(0);
+                // ORDER: garbage-count
+                LATEST.store(cookie.to_bits(), Ordering::Relaxed);
+            }
+        });
+        cookie
+    }
+
+    /// Whether every guard is gone that was alive when the cookie was given. May say no for some time after; who asks again and again
+    /// sees to it that it comes to say yes.
+    pub(crate) fn is_over(&self, cookie: Cookie) -> bool {
+        let over = is_over(cookie);
+        if !over {
+            let early = LOCAL.try_with(|local| local.early.replace(local.early.get() + 1)).unwrap_or(0);
+            if early >= EARLY {
+                self.end_period();
+            }
+        }
+        over
+    }
+
+    /// Has the present period end when every guard alive now is gone.
+    #[cold]
+    #[inline(never)]
+    fn end_period(&self) {
+        // A job of the collector's leaves it to others: what it defers stays with its thread for a time.
+        let free = LOCAL.try_with(|local| {
+            local.early.set(0);
+            !local.collecting.get()
+        });
+        #[cfg(not(crossbeam_loom))]
+        if free == Ok(true) && !PERIODS.0.is_ending() && Periods::end(&PERIODS.0, self) {
+            // Nobody else could run the job while it is in this thread's bag.
+            collect(&self.0);
+        }
+        #[cfg(crossbeam_loom)]
+        let _ = free;
+    }
+}
+
+#[cfg(not(crossbeam_loom))]
+fn cookie() -> Cookie {
+    PERIODS.0.cookie()
+}
+
+#[cfg(not(crossbeam_loom))]
+fn is_over(cookie: Cookie) -> bool {
+    PERIODS.0.is_over(cookie)
+}
+
+#[cfg(crossbeam_loom)]
+fn cookie() -> Cookie {
+    Cookie::LONG_OVER
+}
+
+#[cfg(crossbeam_loom)]
+fn is_over(_: Cookie) -> bool {
+    false
 }
 
 /// Runs a job of the collector. If a destructor of the program's panics here, neither the thread that happens to collect
@@ -184,4 +296,43 @@ pub fn model(body: impl FnOnce()) {
     crate::sync::model_begin();
     body();
     crate::sync::model_end();
+}
+
+#[cfg(all(test, not(crossbeam_loom)))]
+mod tests {
+    use std::ptr;
+
+    use super::*;
+
+    /// Pins come and go, and each asks.
+    fn comes_to_be_over(cookie: Cookie, asks: usize) -> bool {
+        (0..asks).any(|_| pin().is_over(cookie))
+    }
+
+    #[test]
+    fn cookies_are_over_when_the_guards_of_their_time_are_gone() {
+        let guard = pin();
+        // SAFETY: nothing lives there.
+        let cookie = unsafe { guard.retire_in_place(ptr::null::<u8>()) };
+        assert!(!comes_to_be_over(cookie, 10_000), "a guard of the time is alive");
+        drop(guard);
+        // Guards of other tests may hold it back, none of them for long.
+        assert!(comes_to_be_over(cookie, 50_000_000), "no guard of the time is left");
+        let _later = pin();
+        assert!(is_over(cookie), "once over, it stays so");
+    }
+
+    #[test]
+    fn the_end_of_a_long_pin_settles_what_was_used_in_place() {
+        let guard = pin();
+        // SAFETY: nothing lives there.
+        let cookies = [(); BATCH].map(|()| unsafe { guard.retire_in_place(ptr::null::<u8>()) });
+        drop(guard);
+        // A guard of another test may be in the way, none of them for long.
+        let settled = (0..1_000_000).any(|_| {
+            settle();
+            is_over(cookies[BATCH - 1])
+        });
+        assert!(settled, "nobody had to ask for it");
+    }
 }

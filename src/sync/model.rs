@@ -10,7 +10,7 @@ use loom as engine;
 #[cfg(connmgr_shuttle)]
 use shuttle as engine;
 
-pub(crate) use engine::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize};
+pub(crate) use engine::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
 pub(crate) use engine::thread::ThreadId;
 
 pub(crate) fn current_thread() -> ThreadId {

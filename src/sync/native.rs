@@ -3,7 +3,7 @@
 use std::alloc::{Layout, alloc_zeroed, handle_alloc_error};
 use std::ptr;
 
-pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, fence};
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, fence};
 
 /// The fence between the last thing an update could have seen and its load of the snapshot epoch.
 ///

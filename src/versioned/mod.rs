@@ -39,10 +39,9 @@ use smallvec::SmallVec;
 
 use crate::epoch::Epoch;
 use crate::reclaim::{self, Guard};
-use crate::sync::{AtomicPtr, AtomicUsize, Ordering, mutant, ordering, prefetch};
+use crate::sync::{AtomicPtr, AtomicU32, AtomicUsize, Ordering, mutant, ordering, prefetch};
 
-pub(crate) use slots::Owner;
-use slots::{SLOTS, Slot};
+use slots::{SLOT_BITS, SLOTS, Slot, filled, taken};
 use state::{Cell, FROZEN, SEALED, death, decode};
 #[cfg_attr(connmgr_loom, allow(unused_imports, reason = "for the crate's interface"))]
 pub use state::{MAX_WEIGHT, MIN_WEIGHT};
@@ -113,14 +112,15 @@ impl<F: FnMut(i64) -> i64> Upsert<F> {
 
 /// The atomically replaced state of one record.
 ///
-/// States are put into the record itself as long as a slot of it is free, else onto the heap. A slot is taken by a bit of
-/// `busy` and given back when the state in it has been freed; the job that does so keeps the record.
+/// States are put into the record itself as long as a slot of it is free, else onto the heap: see [`slots`].
 #[repr(C)]
 pub(crate) struct Versioned<L> {
     /// Null until the record is [settled](Self::settle).
     state: AtomicPtr<State<L>>,
-    /// A bit for each slot that holds a state, or is about to; above them, the number of the next death.
+    /// Bits of each slot; above them, the number of the next death.
     busy: AtomicUsize,
+    /// Of each slot, when the state in it that was retired is over.
+    cookies: [AtomicU32; SLOTS],
     slots: [Slot<L>; SLOTS],
 }
 
@@ -147,7 +147,8 @@ impl<L: Send + Sync + 'static> Versioned<L> {
         };
         Self {
             state: AtomicPtr::new(ptr::null_mut()),
-            busy: AtomicUsize::new(1),
+            busy: AtomicUsize::new(taken(0) | filled(0)),
+            cookies: Default::default(),
             slots: [UnsafeCell::new(MaybeUninit::new(state)), UnsafeCell::new(MaybeUninit::uninit())],
         }
     }
@@ -170,19 +171,19 @@ impl<L: Send + Sync + 'static> Versioned<L> {
     /// A number for the death that the caller is about to try.
     pub(crate) fn next_death(&self) -> usize {
         // ORDER: death-number
-        // A record may try to die 2^62 times (2^30 on 32 bits) before a number comes again: fewer jobs can be pending.
-        (self.busy.fetch_add(1 << SLOTS, Ordering::Relaxed) >> SLOTS) & (usize::MAX >> 2)
+        // A record may try to die 2^60 times (2^28 on 32 bits) before a number comes again: fewer jobs can be pending.
+        self.busy.fetch_add(1 << SLOT_BITS, Ordering::Relaxed) >> SLOT_BITS
     }
 
     /// Makes a record whose present state is its death of that number dead for good. Returns whether it was, and is.
-    pub(crate) fn seal(&self, number: usize, owner: &impl Owner, guard: &Guard) -> bool {
+    pub(crate) fn seal(&self, number: usize, guard: &Guard) -> bool {
         let state = self.load(guard);
         if state.links != death(number) && !mutant!("sealed-though-revived") {
             return false;
         }
         // Nobody needs an earlier state any more, so the seal has no past.
         let (links, cells) = (ptr::without_provenance_mut(SEALED), SmallVec::new());
-        let sealed = self.place(State { epoch: state.epoch, prev: ptr::null(), links, cells });
+        let sealed = self.place(State { epoch: state.epoch, prev: ptr::null(), links, cells }, guard);
         let dead = ptr::from_ref(state).cast_mut();
         // ORDER: state-publish
         let published = ordering!("state-publish", AcqRel);
@@ -192,8 +193,8 @@ impl<L: Send + Sync + 'static> Versioned<L> {
             unsafe { self.displace(sealed) };
             return false;
         };
-        // SAFETY: the swap made it unreachable, and this thread alone won it; `owner` owns this record.
-        unsafe { self.retire(dead, owner, guard) };
+        // SAFETY: the swap made it unreachable, and this thread alone won it.
+        unsafe { self.retire(dead, guard) };
         true
     }
 
@@ -241,7 +242,6 @@ impl<L: Send + Sync + 'static> Versioned<L> {
         guard: &Guard,
         upsert: &mut Upsert<impl FnMut(i64) -> i64>,
         adopt: impl Fn(&State<L>) -> LinkEdit<L>,
-        owner: &impl Owner,
     ) -> Option<i64> {
         loop {
             let state = self.load(guard);
@@ -251,7 +251,7 @@ impl<L: Send + Sync + 'static> Versioned<L> {
                 }
                 let to = upsert.apply(0);
                 let edit = TagEdit::Set(&[(tag, to)]);
-                if self.replace(state, edit, adopt(state), epoch, owner, guard).is_ok() {
+                if self.replace(state, edit, adopt(state), epoch, guard).is_ok() {
                     return Some(to);
                 }
                 continue;
@@ -268,7 +268,7 @@ impl<L: Send + Sync + 'static> Versioned<L> {
                 if cell.swap(from, to) {
                     return Some(to);
                 }
-            } else if self.rewrite(state, cell, decode(from), &[(tag, to)], epoch, owner, guard) {
+            } else if self.rewrite(state, cell, decode(from), &[(tag, to)], epoch, guard) {
                 return Some(to);
             }
         }
@@ -284,7 +284,6 @@ impl<L: Send + Sync + 'static> Versioned<L> {
         from: i64,
         tags: &Tags,
         epoch: &Epoch,
-        owner: &impl Owner,
         guard: &Guard,
     ) -> bool {
         let Some(cell) = state.cell(tags[0].0) else { return false };
@@ -295,13 +294,12 @@ impl<L: Send + Sync + 'static> Versioned<L> {
         if tags.len() == 1 && word & FROZEN == 0 && epoch.stamp() == state.epoch {
             return cell.swap(word, tags[0].1);
         }
-        self.rewrite(state, cell, from, tags, epoch, owner, guard)
+        self.rewrite(state, cell, from, tags, epoch, guard)
     }
 
     /// Puts new values into a new state, unless `cell` is not at `from` any more: the slow path of [`Self::update`].
     #[cold]
     #[inline(never)]
-    #[expect(clippy::too_many_arguments, reason = "the locals of its callers, moved out of the fast path")]
     fn rewrite(
         &self,
         state: &State<L>,
@@ -309,13 +307,12 @@ impl<L: Send + Sync + 'static> Versioned<L> {
         from: i64,
         tags: &Tags,
         epoch: &Epoch,
-        owner: &impl Owner,
         guard: &Guard,
     ) -> bool {
         if cell.freeze() != from && !mutant!("frozen-value-unchecked") {
             return false;
         }
-        self.replace(state, TagEdit::Set(tags), LinkEdit::Keep, epoch, owner, guard).is_ok()
+        self.replace(state, TagEdit::Set(tags), LinkEdit::Keep, epoch, guard).is_ok()
     }
 
     /// Tries once to replace `state`, which [`Self::load`] gave under `guard` and is not sealed.
@@ -328,7 +325,6 @@ impl<L: Send + Sync + 'static> Versioned<L> {
         tags: TagEdit<'_>,
         links: LinkEdit<L>,
         epoch: &Epoch,
-        owner: &impl Owner,
         guard: &Guard,
     ) -> Result<(), Refused> {
         debug_assert!(
@@ -338,7 +334,7 @@ impl<L: Send + Sync + 'static> Versioned<L> {
         let cells = Self::frozen_copy(state, tags)?;
         let stamp = if mutant!("stamp-not-renewed") { state.epoch } else { epoch.stamp() };
         let keeps_links = matches!(links, LinkEdit::Keep);
-        let successor = self.place(State {
+        let successor = State {
             epoch: stamp,
             prev: match stamp == state.epoch || mutant!("prev-always-inherited") {
                 _ if mutant!("prev-dropped") => ptr::null(),
@@ -351,11 +347,12 @@ impl<L: Send + Sync + 'static> Versioned<L> {
                 LinkEdit::Die(number) => death(number),
             },
             cells,
-        });
+        };
+        let successor = self.place(successor, guard);
         let old = ptr::from_ref(state).cast_mut();
         if mutant!("retired-before-swap") {
             // SAFETY: none: a fault.
-            unsafe { self.retire(old, owner, guard) };
+            unsafe { self.retire(old, guard) };
         }
         // ORDER: state-publish
         let published = ordering!("state-publish", AcqRel);
@@ -375,12 +372,12 @@ impl<L: Send + Sync + 'static> Versioned<L> {
         // include theirs. The links go with the last state that has them.
         unsafe {
             if mutant!("retired-twice") {
-                self.retire(old, owner, guard);
+                self.retire(old, guard);
             }
             if mutant!("freed-at-once") {
                 self.displace(old);
             } else if !mutant!("retire-skipped") && !mutant!("retired-before-swap") {
-                self.retire(old, owner, guard);
+                self.retire(old, guard);
             }
             if (!keeps_links || mutant!("kept-links-retired")) && !state.is_dead() {
                 guard.retire(state.links);
@@ -391,39 +388,39 @@ impl<L: Send + Sync + 'static> Versioned<L> {
 
     /// Freezes all cells of `state` and returns them, edited.
     fn frozen_copy(state: &State<L>, edit: TagEdit<'_>) -> Result<SmallVec<[Cell; 2]>, Refused> {
-        let frozen: SmallVec<[(TagId, i64); 4]> = state
-            .cells
-            .iter()
-            .enumerate()
-            .map(|(at, cell)| {
-                let value =
-                    if mutant!("one-cell-unfrozen") && at == 1 { decode(cell.load()) } else { cell.freeze() };
-                (cell.tag, value)
-            })
-            .collect();
-        let copy = |(tag, value): &(TagId, i64)| Cell::new(*tag, *value);
-        Ok(match edit {
-            TagEdit::Keep => frozen.iter().map(copy).collect(),
-            TagEdit::KeepIf(fit) => {
-                if !fit(&frozen) && !mutant!("claim-without-value-check") {
-                    return Err(Refused::Unfit);
-                }
-                frozen.iter().map(copy).collect()
+        if let TagEdit::KeepIf(fit) = edit {
+            let mut frozen: SmallVec<[(TagId, i64); 4]> = SmallVec::with_capacity(state.cells.len());
+            for cell in &state.cells {
+                frozen.push((cell.tag, cell.freeze()));
             }
-            TagEdit::Set(tags) => {
-                let mut cells: SmallVec<[Cell; 2]> = SmallVec::with_capacity(frozen.len() + tags.len());
-                cells.extend(frozen.iter().map(copy));
-                for &(tag, value) in tags {
-                    match cells.iter_mut().find(|cell| cell.tag == tag) {
-                        Some(cell) => *cell = Cell::new(tag, value),
-                        None => cells.push(Cell::new(tag, value)),
-                    }
-                }
-                cells
+            if !fit(&frozen) && !mutant!("claim-without-value-check") {
+                return Err(Refused::Unfit);
             }
-            TagEdit::Remove(tags) => frozen.iter().filter(|(id, _)| !tags.contains(id)).map(copy).collect(),
-            TagEdit::Clear => SmallVec::new(),
-        })
+        }
+        let set = if let TagEdit::Set(tags) = edit { tags } else { &[] };
+        // No more room than is needed: cells that do not fit the state are a miss on every call. Pushed one by one: for a few, `extend`
+        // takes five times as long.
+        let added = set.iter().filter(|&&(tag, _)| state.cell(tag).is_none()).count();
+        let mut cells: SmallVec<[Cell; 2]> = SmallVec::with_capacity(state.cells.len() + added);
+        for (at, cell) in state.cells.iter().enumerate() {
+            let skipped = mutant!("one-cell-unfrozen") && at == 1;
+            let value = if skipped { decode(cell.load()) } else { cell.freeze() };
+            let goes = match edit {
+                TagEdit::Remove(tags) => tags.contains(&cell.tag),
+                TagEdit::Clear => true,
+                TagEdit::Keep | TagEdit::KeepIf(_) | TagEdit::Set(_) => false,
+            };
+            if !goes {
+                cells.push(Cell::new(cell.tag, value));
+            }
+        }
+        for &(tag, value) in set {
+            match cells.iter_mut().find(|cell| cell.tag == tag) {
+                Some(cell) => *cell = Cell::new(tag, value),
+                None => cells.push(Cell::new(tag, value)),
+            }
+        }
+        Ok(cells)
     }
 }
 
@@ -436,8 +433,13 @@ impl<L> Drop for Versioned<L> {
             // By `&mut self`, which has voided the pointer that was stored.
             state = self.slots[slot].get().cast();
         }
-        // SAFETY: `&mut self`: nobody else can reach the record, so the present state and its links are ours; earlier
-        // ones were retired when they were replaced, and freed by now if they were in a slot, as they kept the record.
+        let busy = self.busy.load(Ordering::Relaxed);
+        for former in (0..SLOTS).filter(|&at| Some(at) != slot && busy & filled(at) != 0) {
+            // SAFETY: `&mut self`, so its readers are gone like those of the record, and the bit says that there is a state.
+            unsafe { self.slots[former].get_mut().assume_init_drop() };
+        }
+        // SAFETY: `&mut self`: nobody else can reach the record, so the present state and its links are ours; earlier ones on the heap
+        // were retired when they were replaced.
         unsafe {
             let (links, dead) = ((*state).links, (*state).is_dead());
             if slot.is_none() {

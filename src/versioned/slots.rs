@@ -1,29 +1,44 @@
 //! Where states are put: into the record itself as long as a slot of it is free, else onto the heap.
 //!
-//! Invariant (slot): a slot's bit in `busy` is set by the thread that is about to write a state there, and cleared when
-//! every reader of that state is gone. So whoever finds it clear, and sets it, may write.
+//! A slot's life, by its two bits in `busy`:
+//!
+//! ```text
+//! empty ──► TAKEN+FILLED ──► FILLED, its cookie not over ──► FILLED, its cookie over ──► TAKEN+FILLED
+//! ```
+//!
+//! Invariants:
+//! - (slot) Who sets TAKEN, finding it clear, has the slot to itself, and may write when the cookie of what is in it is over: every reader
+//!   of that is gone. If it is not, it gives the bit back.
+//! - (cookie) A slot's cookie is written by the thread that retires the state in it, while TAKEN is still set.
+//!
+//! Freeing a slot needs no job of the collector, and whoever retires a state writes two words of the record. What a retired state
+//! has on the heap, more than two cells, stays until the slot is used again, or until the record goes.
 
 use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
-use std::ptr;
 
 use super::{State, Versioned};
-use crate::reclaim::{self, Guard};
+use crate::reclaim::{self, Cookie, Guard};
 use crate::sync::{Ordering, mutant, ordering};
-
-/// What owns a record's memory and can keep it until a state inside it has been freed.
-pub(crate) trait Owner {
-    /// Keeps the record's memory until it is dropped.
-    type Kept: Send + 'static;
-
-    fn keep(&self) -> Self::Kept;
-}
 
 /// A place for a state within the record.
 pub(super) type Slot<L> = UnsafeCell<MaybeUninit<State<L>>>;
 
 /// How many there are: one for the present state, and one for its successor while it waits to be freed.
 pub(super) const SLOTS: usize = 2;
+
+/// Bits of `busy` that tell of slots; above them is the number of the next death.
+pub(super) const SLOT_BITS: usize = 2 * SLOTS;
+
+/// The slot holds the present state, or one that is about to be, or that is about to be freed.
+pub(super) const fn taken(slot: usize) -> usize {
+    1 << slot
+}
+
+/// The slot holds a state, which is to be dropped when the slot is used again.
+pub(super) const fn filled(slot: usize) -> usize {
+    1 << (SLOTS + slot)
+}
 
 impl<L> Versioned<L> {
     /// The slot that `state` is in, if it is in one.
@@ -34,28 +49,52 @@ impl<L> Versioned<L> {
 
 impl<L: Send + Sync + 'static> Versioned<L> {
     /// Puts a state where it can be published from.
-    pub(super) fn place(&self, state: State<L>) -> *mut State<L> {
-        // ORDER: slot-claim
-        let busy = self.busy.load(ordering!("slot-claim", Acquire));
-        let free = busy.trailing_ones() as usize;
-        if free < SLOTS {
-            // ORDER: slot-claim
-            let claimed = ordering!("slot-claim", Acquire);
-            if self.busy.compare_exchange(busy, busy | 1 << free, claimed, Ordering::Relaxed).is_ok() {
-                // SAFETY: the bit was clear, so nobody reads the slot any more, and this thread set it.
-                let state: *mut State<L> = unsafe { (*self.slots[free].get()).write(state) };
-                reclaim::occupy(state);
-                return state;
-            }
+    pub(super) fn place(&self, state: State<L>, guard: &Guard) -> *mut State<L> {
+        let busy = self.busy.load(Ordering::Relaxed);
+        let free = (0..SLOTS).find(|&slot| busy & taken(slot) == 0 && self.claim(slot, busy, guard));
+        let Some(slot) = free else { return reclaim::alloc(state).as_ptr() };
+        // SAFETY: by (slot), nobody reads or writes it but this thread.
+        let state: *mut State<L> = unsafe { (*self.slots[slot].get()).write(state) };
+        reclaim::occupy(state);
+        state
+    }
+
+    /// Takes a slot that `busy` shows free, if what is in it, if anything, is over, and drops that.
+    fn claim(&self, slot: usize, busy: usize, guard: &Guard) -> bool {
+        // A glance, which writes nothing; what counts is asked when the slot is taken.
+        if busy & filled(slot) != 0 && !self.is_over(slot, guard) {
+            return false;
         }
-        reclaim::alloc(state).as_ptr()
+        // ORDER: slot-claim
+        let before = self.busy.fetch_or(taken(slot) | filled(slot), ordering!("slot-claim", Acquire));
+        if before & taken(slot) != 0 {
+            return false;
+        }
+        if before & filled(slot) == 0 {
+            return true;
+        }
+        if !mutant!("slot-claim-unchecked") && !self.is_over(slot, guard) {
+            // It was used since the glance, and retired. Nothing was done, so there is nothing to publish.
+            self.busy.fetch_and(!taken(slot), Ordering::Relaxed);
+            return false;
+        }
+        // SAFETY: by (slot), and the bit says that there is a state.
+        unsafe { (*self.slots[slot].get()).assume_init_drop() };
+        true
+    }
+
+    /// Whether every guard is gone that was alive when the state in that slot was retired.
+    fn is_over(&self, slot: usize, guard: &Guard) -> bool {
+        // ORDER: slot-cookie
+        let cookie = Cookie::from_bits(self.cookies[slot].load(Ordering::Relaxed));
+        mutant!("slot-reused-early") || guard.is_over(cookie)
     }
 
     /// Frees what [`Self::place`] placed.
     ///
     /// # Safety
     /// 1. `state` is of this record, and freed once.
-    /// 2. Nobody reads it any more.
+    /// 2. Nobody reads it any more, or ever did.
     pub(super) unsafe fn displace(&self, state: *mut State<L>) {
         let Some(slot) = self.slot_of(state) else {
             // SAFETY: (1), (2): not in a slot, so it was allocated.
@@ -66,7 +105,7 @@ impl<L: Send + Sync + 'static> Versioned<L> {
         // SAFETY: (1), (2).
         unsafe { state.drop_in_place() };
         // ORDER: slot-release
-        self.busy.fetch_and(!(1 << slot), ordering!("slot-release", Release));
+        self.busy.fetch_and(!(taken(slot) | filled(slot)), ordering!("slot-release", Release));
     }
 
     /// Frees `state` once every guard alive now is gone.
@@ -74,23 +113,16 @@ impl<L: Send + Sync + 'static> Versioned<L> {
     /// # Safety
     /// 1. `state` is of this record, and freed once.
     /// 2. No guard created after this call can reach it.
-    /// 3. `owner` owns this record.
-    pub(super) unsafe fn retire(&self, state: *mut State<L>, owner: &impl Owner, guard: &Guard) {
-        if self.slot_of(state).is_none() {
+    pub(super) unsafe fn retire(&self, state: *mut State<L>, guard: &Guard) {
+        let Some(slot) = self.slot_of(state) else {
             // SAFETY: (1), (2); not in a slot, so it was allocated.
-            unsafe { guard.retire(state) };
-            return;
-        }
-        let (record, kept) = (ptr::from_ref(self), owner.keep());
-        if mutant!("slot-reused-early") {
-            self.busy.fetch_and(!(1 << self.slot_of(state).unwrap_or(0)), Ordering::Relaxed);
-        }
-        let free = move || {
-            // SAFETY: `kept` keeps the record up to here, by (3); the job runs once, when no reader is left: (1), (2).
-            unsafe { (*record).displace(state) };
-            drop(kept);
+            return unsafe { guard.retire(state) };
         };
-        // SAFETY: (1) `L: Send + Sync`, and so is the hold.
-        unsafe { guard.defer(free) }
+        // SAFETY: (1), (2); it is dropped when the slot is used again, which is not before the cookie is over, or with the record.
+        let cookie = unsafe { guard.retire_in_place(state) };
+        // ORDER: slot-cookie
+        self.cookies[slot].store(cookie.to_bits(), Ordering::Relaxed);
+        // ORDER: slot-release
+        self.busy.fetch_and(!taken(slot), ordering!("slot-release", Release));
     }
 }

@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use super::{Short, TAG, Table, explore, table, tiny_table, together};
 use crate::peer::Identified;
-use crate::reclaim;
+use crate::reclaim::{self, period::Periods};
 use crate::snapshot::Cut;
+use crate::sync::{AtomicBool, Ordering};
 use crate::versioned::Upsert;
 
 /// A reader holds a state while it is replaced and retired.
@@ -117,6 +118,32 @@ fn a_kept_record_outlives_its_unlinking() {
     });
 }
 
+/// A thread that is about to take a slot of a record stalls; others put a state there meanwhile and retire it, while the present one is on the heap:
+/// the slot is free as it was, but not to be used before the stalled thread's own guard is gone.
+/// Two threads, bound 2.
+#[test]
+fn a_slot_that_was_used_meanwhile_is_not_taken() {
+    explore("a_slot_that_was_used_meanwhile_is_not_taken", 2, 300, || {
+        let t = Arc::new(table());
+        t.link(1, 1);
+        let pin = reclaim::pin();
+        t.link(1, 2);
+        t.link(1, 3);
+        drop(pin);
+        let other = Arc::clone(&t);
+        together(
+            [Box::new(move || {
+                for id in 4..7 {
+                    assert!(other.link(1, id), "it is new");
+                }
+            })],
+            || assert!(t.link(1, 7), "it is new"),
+        );
+        let conns = t.read(&1, |_, links| links.conns.len());
+        assert_eq!(conns, Some(7), "none is lost");
+    });
+}
+
 /// The index goes while an unlinking is still to come: the job finds nothing left to do.
 /// Two threads, bound 3.
 #[test]
@@ -131,5 +158,49 @@ fn a_table_may_go_before_its_garbage() {
             assert_eq!(value, None, "never tagged");
         });
         drop(t);
+    });
+}
+
+/// Memory that is used again by a cookie: one thread makes it unreachable and asks, one reads it under a guard if it can still reach it, two
+/// end periods. Fails if the periods pass a guard by.
+/// Four threads, bound 2.
+#[test]
+fn memory_is_used_again_when_its_readers_are_gone() {
+    explore("memory_is_used_again_when_its_readers_are_gone", 2, 2_000, || {
+        let (periods, reachable) = (Arc::new(Periods::default()), Arc::new(AtomicBool::new(true)));
+        let memory = Arc::new(());
+        reclaim::occupy(&*memory);
+        let (first, second) = (Arc::clone(&periods), Arc::clone(&periods));
+        let (reads, read) = (Arc::clone(&reachable), Arc::clone(&memory));
+        let mut over = false;
+        together(
+            [
+                Box::new(move || {
+                    Periods::end(first, &reclaim::pin());
+                }),
+                Box::new(move || {
+                    Periods::end(second, &reclaim::pin());
+                }),
+                Box::new(move || {
+                    let _guard = reclaim::pin();
+                    if reads.load(Ordering::Acquire) {
+                        reclaim::check(&*read);
+                    }
+                }),
+            ],
+            || {
+                let guard = reclaim::pin();
+                reachable.swap(false, Ordering::AcqRel);
+                let cookie = periods.cookie();
+                drop(guard);
+                over = periods.is_over(cookie);
+                if over {
+                    reclaim::vacate(&*memory);
+                }
+            },
+        );
+        if !over {
+            reclaim::vacate(&*memory);
+        }
     });
 }
