@@ -63,6 +63,7 @@ impl<L: Send + Sync + 'static> Versioned<L> {
     fn claim(&self, slot: usize, busy: usize, guard: &Guard) -> bool {
         // A glance, which writes nothing; what counts is asked when the slot is taken.
         if busy & filled(slot) != 0 && !self.is_over(slot, guard) {
+            guard.found_early();
             return false;
         }
         // ORDER: slot-claim
