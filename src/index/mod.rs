@@ -168,21 +168,15 @@ impl<T: Send + Sync + 'static> Index<T> {
             }
             return;
         }
-        let (shared, held) = (Arc::downgrade(&self.0), node.hold());
+        let shared = Arc::downgrade(&self.0);
         // The job outlives the guard, and perhaps the index: then there is nothing left to unlink from. It may run after the
         // job of a later removal, which has unlinked the node: it keeps the node to ask.
-        let job = move || {
+        node.later(guard, move |node, guard| {
             let Some(shared) = Weak::upgrade(&shared) else { return };
-            if mutant!("unlink-forgotten") {
-                return;
+            if !mutant!("unlink-forgotten") && confirm(node, guard) {
+                shared.unlink(node.as_ptr(), guard);
             }
-            let guard = reclaim::pin();
-            if confirm(&held, &guard) {
-                shared.unlink(held.as_ptr(), &guard);
-            }
-        };
-        // SAFETY: (1) `T: Send + Sync`, and the rest is `Send`.
-        unsafe { guard.defer(job) }
+        });
     }
 
     /// Every entry that was linked before the call and not unlinked, each once; some that were linked since.

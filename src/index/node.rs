@@ -54,6 +54,15 @@ impl<T> Node<T> {
     }
 }
 
+impl<T: Send + Sync + 'static> Node<T> {
+    /// Keeps the node, and runs `job` on it once every guard alive now is gone.
+    pub(crate) fn later(&self, guard: &Guard, job: impl FnOnce(&Self, &Guard) + Send + 'static) {
+        let held = self.hold();
+        // SAFETY: `T: Send + Sync`, and the job is `Send`.
+        unsafe { guard.defer(move || job(&held, &reclaim::pin())) }
+    }
+}
+
 impl<T> Deref for Node<T> {
     type Target = T;
 

@@ -179,7 +179,7 @@ where
             Some(from) => {
                 let times_stay = (from.bumped, from.added) == (to.bumped, to.added);
                 let cells = if times_stay { &cells[..1] } else { &cells[..] };
-                node.state.exchange(state, from.value, cells, &self.epoch, &guard)
+                node.state.exchange(state, from.value, cells, &self.epoch, node, &guard)
             }
         }
     }

@@ -230,7 +230,7 @@ where
         upsert: &mut Upsert<impl FnMut(i64) -> i64>,
         guard: &Guard,
     ) -> Option<i64> {
-        node.state.update(tag, &self.epoch, guard, upsert, |state| Self::adopted(state, now))
+        node.state.update(tag, &self.epoch, guard, upsert, |state| Self::adopted(state, now), node)
     }
 
     /// What becomes of a record's links with a new tag.
@@ -423,7 +423,7 @@ where
         guard: &Guard,
     ) -> bool {
         let death = if let LinkEdit::Die(number) = links { Some(number) } else { None };
-        let replaced = node.state.replace(state, tags, links, &self.epoch, guard).is_ok();
+        let replaced = node.state.replace(state, tags, links, &self.epoch, node, guard).is_ok();
         if let (true, Some(number), false) = (replaced, death, mutant!("death-without-removal")) {
             let still_dead = move |node: &Node<Peer<K, C>>, guard: &Guard| node.state.seal(number, guard);
             self.index.remove(node, guard, still_dead);

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::versioned::{State, TagId, Tags, Versioned};
+use crate::index::Node;
+use crate::reclaim::Guard;
+use crate::versioned::{Owner, State, TagId, Tags, Versioned};
 
 /// A connection as the table sees it: something with an identity.
 pub(crate) trait Identified: Send + Sync + 'static {
@@ -87,6 +89,16 @@ impl<C> Clone for Conn<C> {
 // A peer's links with one connection fit the allocator's class of 64 bytes, header included.
 #[cfg(target_pointer_width = "64")]
 const _: () = assert!(size_of::<Links<()>>() == 56);
+
+impl<K, C> Owner<Links<C>> for Node<Peer<K, C>>
+where
+    K: Send + Sync + 'static,
+    C: Send + Sync + 'static,
+{
+    fn later(&self, guard: &Guard, job: impl FnOnce(&Versioned<Links<C>>, &Guard) + Send + 'static) {
+        self.later(guard, move |peer, guard| job(&peer.state, guard));
+    }
+}
 
 impl<C> Clone for Links<C> {
     fn clone(&self) -> Self {

@@ -92,7 +92,7 @@ where
                 return Claim::Raised;
             }
             let edit = LinkEdit::Become(links.with_closing(taken));
-            match node.state.replace(state, TagEdit::KeepIf(&fit), edit, &self.epoch, guard) {
+            match node.state.replace(state, TagEdit::KeepIf(&fit), edit, &self.epoch, node, guard) {
                 Ok(()) => {
                     self.counts.0.closing.fetch_add(conns.len(), Ordering::Relaxed);
                     // The old state is frozen, and this guard keeps it.

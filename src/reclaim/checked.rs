@@ -32,6 +32,8 @@ use crate::sync::{
 enum Life {
     Live,
     Retired,
+    /// Dead when the cookie of that number is over.
+    RetiredInPlace(u32),
     Dead,
 }
 
@@ -47,8 +49,6 @@ struct Allocation {
 
 enum Fate {
     Memory(usize),
-    /// A value in memory that is part of another allocation: it dies there, and nothing is dropped. Then the cookie is over.
-    InPlace(usize, Cookie),
     Job(Box<dyn FnOnce()>),
 }
 
@@ -66,8 +66,8 @@ struct Registry {
     depths: HashMap<ThreadId, usize>,
     garbage: Vec<Garbage>,
     next_cookie: u32,
-    /// Cookies that are not over.
-    cookies: BTreeSet<u32>,
+    /// Cookies that are not over, and the guards they wait for.
+    cookies: HashMap<u32, BTreeSet<u64>>,
     /// See [`hand_over`].
     handover: Option<Rc<AtomicUsize>>,
     memory: HashMap<usize, Allocation>,
@@ -82,6 +82,15 @@ thread_local! {
 }
 
 impl Registry {
+    /// What has become of what lives, or lived, at `address`.
+    fn life(&self, address: usize) -> Option<Life> {
+        let life = self.memory.get(&address)?.life;
+        Some(match life {
+            Life::RetiredInPlace(cookie) if !self.cookies.contains_key(&cookie) => Life::Dead,
+            _ => life,
+        })
+    }
+
     /// Takes out what no guard holds back any more.
     fn ripe(&mut self) -> Vec<Fate> {
         let (ripe, held): (Vec<_>, Vec<_>) =
@@ -95,16 +104,14 @@ impl Registry {
         let allocation = self.memory.get_mut(&address).expect("only what `alloc` made is freed");
         assert_eq!(allocation.life, expected, "freed twice: {}", allocation.what);
         allocation.life = Life::Dead;
-        let bury = allocation.bury.take();
+        let bury = allocation.bury.take().expect("what dies for the first time is still to be dropped");
         let life_span = Rc::clone(&allocation.life_span);
         move || {
             // In an execution that has failed already, a second panic would hide the first.
             if !std::thread::panicking() {
                 life_span.turn();
             }
-            if let Some(bury) = bury {
-                bury();
-            }
+            bury();
         }
     }
 }
@@ -118,8 +125,8 @@ pub fn model(body: impl FnOnce()) {
     let registry = ManuallyDrop::into_inner(REGISTRY.take());
     assert!(registry.guards.is_empty(), "a guard outlives its model");
     assert!(registry.garbage.is_empty(), "garbage outlives every guard");
-    for allocation in registry.memory.values() {
-        assert_eq!(allocation.life, Life::Dead, "leaked: {}", allocation.what);
+    for (&address, allocation) in &registry.memory {
+        assert_eq!(registry.life(address), Some(Life::Dead), "leaked: {}", allocation.what);
     }
     for release in registry.memory.into_values().filter_map(|allocation| allocation.release) {
         release();
@@ -170,6 +177,10 @@ impl Drop for Guard {
             for garbage in &mut registry.garbage {
                 garbage.waits_for.remove(&self.id);
             }
+            registry.cookies.retain(|_, waits_for| {
+                waits_for.remove(&self.id);
+                !waits_for.is_empty()
+            });
             registry.ripe()
         });
         run(ripe);
@@ -192,12 +203,6 @@ fn run(ripe: Vec<Fate>) {
             Fate::Memory(address) => {
                 REGISTRY.with_borrow_mut(|registry| registry.kill(address, Life::Retired))()
             }
-            Fate::InPlace(address, cookie) => {
-                REGISTRY.with_borrow_mut(|registry| registry.kill(address, Life::Retired))();
-                // Whoever finds the cookie over comes after this.
-                hand_over(Ordering::Release);
-                REGISTRY.with_borrow_mut(|registry| registry.cookies.remove(&cookie.to_bits()));
-            }
             Fate::Job(job) => job(),
         }
     }
@@ -207,22 +212,24 @@ impl Guard {
     /// # Safety
     /// As in the real back end.
     pub(crate) unsafe fn retire<T: Send + 'static>(&self, pointer: *mut T) {
-        mark_retired(pointer.addr());
+        mark_retired(pointer.addr(), Life::Retired);
         self.push(Fate::Memory(pointer.addr()));
     }
 
     /// # Safety
     /// As in the real back end.
     pub(crate) unsafe fn retire_in_place<T>(&self, pointer: *const T) -> Cookie {
-        mark_retired(pointer.addr());
+        fence(Ordering::SeqCst);
+        hand_over(Ordering::Release);
         let cookie = REGISTRY.with_borrow_mut(|registry| {
             registry.next_cookie += 1;
-            let cookie = registry.next_cookie;
-            registry.cookies.insert(cookie);
-            Cookie::from_bits(cookie)
+            let (cookie, guards) = (registry.next_cookie, registry.guards.clone());
+            registry.cookies.insert(cookie, guards);
+            cookie
         });
-        self.push(Fate::InPlace(pointer.addr(), cookie));
-        cookie
+        mark_retired(pointer.addr(), Life::RetiredInPlace(cookie));
+        schedule_point();
+        Cookie::from_bits(cookie)
     }
 
     /// Nothing to do: cookies are over as soon as they may be.
@@ -231,7 +238,7 @@ impl Guard {
     /// Over as soon as it may be, and found so: the real one takes its time.
     pub(crate) fn is_over(&self, cookie: Cookie) -> bool {
         hand_over(Ordering::Acquire);
-        REGISTRY.with_borrow(|registry| !registry.cookies.contains(&cookie.to_bits()))
+        REGISTRY.with_borrow(|registry| !registry.cookies.contains_key(&cookie.to_bits()))
     }
 
     /// # Safety
@@ -252,11 +259,11 @@ impl Guard {
     }
 }
 
-fn mark_retired(address: usize) {
+fn mark_retired(address: usize, retired: Life) {
     REGISTRY.with_borrow_mut(|registry| {
         let allocation = registry.memory.get_mut(&address).expect("only what is registered is retired");
         assert_eq!(allocation.life, Life::Live, "retired twice: {}", allocation.what);
-        allocation.life = Life::Retired;
+        allocation.life = retired;
     });
 }
 
@@ -299,7 +306,7 @@ pub(crate) fn occupy<T>(pointer: *const T) {
     let what = type_name::<T>();
     let before = REGISTRY.with_borrow(|registry| {
         let before = registry.memory.get(&pointer.addr())?;
-        assert_eq!(before.life, Life::Dead, "occupied twice: {what}");
+        assert_eq!(registry.life(pointer.addr()), Some(Life::Dead), "occupied twice: {what}");
         Some(Rc::clone(&before.life_span))
     });
     // The memory's last use comes before this one.
@@ -329,7 +336,7 @@ pub(crate) fn check<T>(pointer: *const T) {
     }
     let life_span = REGISTRY.with_borrow(|registry| {
         let allocation = registry.memory.get(&pointer.addr()).expect("a pointer to registered memory");
-        assert_ne!(allocation.life, Life::Dead, "used after free: {}", allocation.what);
+        assert_ne!(registry.life(pointer.addr()), Some(Life::Dead), "used after free: {}", allocation.what);
         Rc::clone(&allocation.life_span)
     });
     life_span.used();

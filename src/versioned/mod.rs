@@ -27,6 +27,7 @@
 //!   job of its own that *seals* the record once every guard alive at that death is gone, if that death is its present state.
 //!   Nothing replaces a sealed state.
 
+mod home;
 mod slots;
 mod state;
 
@@ -38,9 +39,10 @@ use std::ptr;
 use smallvec::SmallVec;
 
 use crate::epoch::Epoch;
-use crate::reclaim::{self, Guard};
+use crate::reclaim::{self, Cookie, Guard};
 use crate::sync::{AtomicPtr, AtomicU32, AtomicUsize, Ordering, mutant, ordering, prefetch};
 
+pub(crate) use home::Owner;
 use slots::{SLOT_BITS, SLOTS, Slot, filled, taken};
 use state::{Cell, FROZEN, SEALED, death, decode};
 #[cfg_attr(connmgr_loom, allow(unused_imports, reason = "for the crate's interface"))]
@@ -148,7 +150,7 @@ impl<L: Send + Sync + 'static> Versioned<L> {
         Self {
             state: AtomicPtr::new(ptr::null_mut()),
             busy: AtomicUsize::new(taken(0) | filled(0)),
-            cookies: Default::default(),
+            cookies: [const { Cookie::LONG_OVER.to_bits() }; SLOTS].map(AtomicU32::new),
             slots: [UnsafeCell::new(MaybeUninit::new(state)), UnsafeCell::new(MaybeUninit::uninit())],
         }
     }
@@ -242,6 +244,7 @@ impl<L: Send + Sync + 'static> Versioned<L> {
         guard: &Guard,
         upsert: &mut Upsert<impl FnMut(i64) -> i64>,
         adopt: impl Fn(&State<L>) -> LinkEdit<L>,
+        owner: &impl Owner<L>,
     ) -> Option<i64> {
         loop {
             let state = self.load(guard);
@@ -251,7 +254,7 @@ impl<L: Send + Sync + 'static> Versioned<L> {
                 }
                 let to = upsert.apply(0);
                 let edit = TagEdit::Set(&[(tag, to)]);
-                if self.replace(state, edit, adopt(state), epoch, guard).is_ok() {
+                if self.replace(state, edit, adopt(state), epoch, owner, guard).is_ok() {
                     return Some(to);
                 }
                 continue;
@@ -268,7 +271,7 @@ impl<L: Send + Sync + 'static> Versioned<L> {
                 if cell.swap(from, to) {
                     return Some(to);
                 }
-            } else if self.rewrite(state, cell, decode(from), &[(tag, to)], epoch, guard) {
+            } else if self.rewrite(state, cell, decode(from), &[(tag, to)], epoch, owner, guard) {
                 return Some(to);
             }
         }
@@ -284,6 +287,7 @@ impl<L: Send + Sync + 'static> Versioned<L> {
         from: i64,
         tags: &Tags,
         epoch: &Epoch,
+        owner: &impl Owner<L>,
         guard: &Guard,
     ) -> bool {
         let Some(cell) = state.cell(tags[0].0) else { return false };
@@ -294,12 +298,13 @@ impl<L: Send + Sync + 'static> Versioned<L> {
         if tags.len() == 1 && word & FROZEN == 0 && epoch.stamp() == state.epoch {
             return cell.swap(word, tags[0].1);
         }
-        self.rewrite(state, cell, from, tags, epoch, guard)
+        self.rewrite(state, cell, from, tags, epoch, owner, guard)
     }
 
     /// Puts new values into a new state, unless `cell` is not at `from` any more: the slow path of [`Self::update`].
     #[cold]
     #[inline(never)]
+    #[expect(clippy::too_many_arguments, reason = "the locals of its callers, moved out of the fast path")]
     fn rewrite(
         &self,
         state: &State<L>,
@@ -307,12 +312,13 @@ impl<L: Send + Sync + 'static> Versioned<L> {
         from: i64,
         tags: &Tags,
         epoch: &Epoch,
+        owner: &impl Owner<L>,
         guard: &Guard,
     ) -> bool {
         if cell.freeze() != from && !mutant!("frozen-value-unchecked") {
             return false;
         }
-        self.replace(state, TagEdit::Set(tags), LinkEdit::Keep, epoch, guard).is_ok()
+        self.replace(state, TagEdit::Set(tags), LinkEdit::Keep, epoch, owner, guard).is_ok()
     }
 
     /// Tries once to replace `state`, which [`Self::load`] gave under `guard` and is not sealed.
@@ -325,6 +331,7 @@ impl<L: Send + Sync + 'static> Versioned<L> {
         tags: TagEdit<'_>,
         links: LinkEdit<L>,
         epoch: &Epoch,
+        owner: &impl Owner<L>,
         guard: &Guard,
     ) -> Result<(), Refused> {
         debug_assert!(
@@ -332,6 +339,7 @@ impl<L: Send + Sync + 'static> Versioned<L> {
             "nothing replaces a sealed state"
         );
         let cells = Self::frozen_copy(state, tags)?;
+        let dies = matches!(links, LinkEdit::Die(_));
         let stamp = if mutant!("stamp-not-renewed") { state.epoch } else { epoch.stamp() };
         let keeps_links = matches!(links, LinkEdit::Keep);
         let successor = State {
@@ -382,6 +390,9 @@ impl<L: Send + Sync + 'static> Versioned<L> {
             if (!keeps_links || mutant!("kept-links-retired")) && !state.is_dead() {
                 guard.retire(state.links);
             }
+        }
+        if !dies {
+            self.come_home_later(successor, owner, guard);
         }
         Ok(())
     }

@@ -50,22 +50,36 @@ impl<L> Versioned<L> {
 impl<L: Send + Sync + 'static> Versioned<L> {
     /// Puts a state where it can be published from.
     pub(super) fn place(&self, state: State<L>, guard: &Guard) -> *mut State<L> {
-        let busy = self.busy.load(Ordering::Relaxed);
-        let free = (0..SLOTS).find(|&slot| busy & taken(slot) == 0 && self.claim(slot, busy, guard));
-        let Some(slot) = free else { return reclaim::alloc(state).as_ptr() };
-        // SAFETY: by (slot), nobody reads or writes it but this thread.
+        match self.claim(|slot| self.is_over(slot, guard)) {
+            // SAFETY: just claimed.
+            Some(slot) => unsafe { self.put(slot, state) },
+            None => {
+                guard.found_early();
+                reclaim::alloc(state).as_ptr()
+            }
+        }
+    }
+
+    /// Puts a state into a slot.
+    ///
+    /// # Safety
+    /// 1. The slot has been claimed by this thread.
+    pub(super) unsafe fn put(&self, slot: usize, state: State<L>) -> *mut State<L> {
+        // SAFETY: by (1) and (slot), nobody reads or writes it but this thread.
         let state: *mut State<L> = unsafe { (*self.slots[slot].get()).write(state) };
         reclaim::occupy(state);
         state
     }
 
-    /// Takes a slot that `busy` shows free, if what is in it, if anything, is over, and drops that.
-    fn claim(&self, slot: usize, busy: usize, guard: &Guard) -> bool {
+    /// Takes a slot, if there is one in which nothing is, or something that `is_over`, and drops that.
+    pub(super) fn claim(&self, is_over: impl Fn(usize) -> bool) -> Option<usize> {
+        let busy = self.busy.load(Ordering::Relaxed);
         // A glance, which writes nothing; what counts is asked when the slot is taken.
-        if busy & filled(slot) != 0 && !self.is_over(slot, guard) {
-            guard.found_early();
-            return false;
-        }
+        let free = |slot: usize| busy & taken(slot) == 0 && (busy & filled(slot) == 0 || is_over(slot));
+        (0..SLOTS).find(|&slot| free(slot) && self.take(slot, &is_over))
+    }
+
+    fn take(&self, slot: usize, is_over: &impl Fn(usize) -> bool) -> bool {
         // ORDER: slot-claim
         let before = self.busy.fetch_or(taken(slot) | filled(slot), ordering!("slot-claim", Acquire));
         if before & taken(slot) != 0 {
@@ -74,7 +88,7 @@ impl<L: Send + Sync + 'static> Versioned<L> {
         if before & filled(slot) == 0 {
             return true;
         }
-        if !mutant!("slot-claim-unchecked") && !self.is_over(slot, guard) {
+        if !mutant!("slot-claim-unchecked") && !is_over(slot) {
             // It was used since the glance, and retired. Nothing was done, so there is nothing to publish.
             self.busy.fetch_and(!taken(slot), Ordering::Relaxed);
             return false;
@@ -85,10 +99,14 @@ impl<L: Send + Sync + 'static> Versioned<L> {
     }
 
     /// Whether every guard is gone that was alive when the state in that slot was retired.
-    fn is_over(&self, slot: usize, guard: &Guard) -> bool {
+    pub(super) fn is_over(&self, slot: usize, guard: &Guard) -> bool {
+        mutant!("slot-reused-early") || guard.is_over(self.cookie(slot))
+    }
+
+    /// When what was in the slot last is over.
+    pub(super) fn cookie(&self, slot: usize) -> Cookie {
         // ORDER: slot-cookie
-        let cookie = Cookie::from_bits(self.cookies[slot].load(Ordering::Relaxed));
-        mutant!("slot-reused-early") || guard.is_over(cookie)
+        Cookie::from_bits(self.cookies[slot].load(Ordering::Relaxed))
     }
 
     /// Frees what [`Self::place`] placed.
