@@ -31,7 +31,7 @@ use subnets::{Subnets, Tally};
 pub use denied::{Cap, Denied, LimitsError};
 pub(super) use subnets::Subnet;
 
-/// How long admission waits after a trim that made no room before it trims again.
+/// How long admission waits after a trim that did not let the newcomer in before it trims again.
 const TRIM_PAUSE: Duration = Duration::from_secs(1);
 
 /// Hard caps. Each is off unless it is set.
@@ -103,10 +103,15 @@ impl Limits {
         Self { per_peer: Some(connections), ..self }
     }
 
-    /// Where a cap on established connections is reached, trims first, and lets the newcomer in on the room that makes.
+    /// Where the cap on [all established connections](Self::with_max_established) is reached, trims first, and lets the newcomer in on the room that
+    /// makes.
     ///
-    /// What a trim closes goes on holding its socket for a moment. Until it is gone, up to `overshoot` connections above the
-    /// cap are admitted. A trim that makes no room is not repeated within a second.
+    /// What a trim closes goes on holding its socket for a moment. Until it is gone, up to `overshoot` connections above a
+    /// cap are admitted. Who finds these taken, too, while fewer than the cap are open, is denied without a trim: room is on its way. After a trim
+    /// that did not let its newcomer in, none is set off for a second.
+    ///
+    /// A cap of one direction sets off no trim: a trim closes down to the low watermark by value, in whichever direction, so that much might be
+    /// closed and nothing gained. What any trim is closing makes room under it as well, up to the overshoot.
     ///
     /// The trim runs on the task that polls the swarm, and waits for a trim that another thread is running.
     pub fn with_trim_to_admit(self, overshoot: u32) -> Self {
@@ -186,6 +191,13 @@ pub struct Admission {
     born: Instant,
     /// When admission may trim again, in nanoseconds since `born`.
     next_trim: AtomicU64,
+}
+
+/// A cap on established connections that is reached.
+struct Full {
+    cap: Cap,
+    limit: u32,
+    helped_by_a_trim: bool,
 }
 
 fn unit(direction: Direction) -> u64 {
@@ -303,25 +315,32 @@ impl Admission {
             return Err(Denied::Full { cap: Cap::EstablishedPerPeer, limit });
         }
         let counted = match self.count(direction, exempt) {
-            Err(_) if self.make_room(manager) => self.count(direction, exempt),
+            Err(full) if full.helped_by_a_trim && self.make_room(manager) => {
+                let again = self.count(direction, exempt);
+                if again.is_err() {
+                    self.pause_trims();
+                }
+                again
+            }
             counted => counted,
         };
         match counted {
             Ok(()) => Ok(Place { admission: Arc::clone(self), peer, direction, stage: AtomicU8::new(OPEN) }),
-            Err(denied) => {
+            Err(Full { cap, limit, .. }) => {
                 self.peers.give_back(&peer);
-                Err(denied)
+                Err(Denied::Full { cap, limit })
             }
         }
     }
 
     /// Counts one more established connection if the caps allow.
-    fn count(&self, direction: Direction, exempt: bool) -> Result<(), Denied> {
-        let (limits, mut denied) = (&self.limits, None);
+    fn count(&self, direction: Direction, exempt: bool) -> Result<(), Full> {
+        let (limits, mut full) = (&self.limits, None);
         let counted = self.established.fetch_update(Ordering::AcqRel, Ordering::Acquire, |held| {
             let (inbound, outbound) = halves(held);
             let (closing_in, closing_out) = halves(self.closing.load(Ordering::Acquire));
             let own = match direction {
+                _ if exempt => return Some(held + unit(direction)),
                 Direction::Inbound => {
                     (Cap::EstablishedInbound, limits.established_inbound, inbound, closing_in)
                 }
@@ -330,41 +349,42 @@ impl Admission {
                 }
             };
             let total = (Cap::Established, limits.established, inbound + outbound, closing_in + closing_out);
-            let full = |(_, limit, held, closing): &(Cap, Option<u32>, u64, u64)| {
-                let limit = limit.map_or(u64::MAX, u64::from);
-                match limits.trim_to_admit {
-                    // What is being closed counts only against the overshoot.
-                    Some(overshoot) => {
-                        held.saturating_sub(*closing) >= limit
-                            || *held >= limit.saturating_add(overshoot.into())
-                    }
-                    None => *held >= limit,
-                }
-            };
-            denied = [own, total].into_iter().filter(|_| !exempt).find(full);
-            denied.is_none().then(|| held + unit(direction))
+            full = [own, total].into_iter().find_map(|(cap, limit, held, closing)| {
+                let limit = limit?;
+                let most = u64::from(limit) + u64::from(limits.trim_to_admit.unwrap_or(0));
+                // What is being closed counts only against the overshoot.
+                let closing = if limits.trim_to_admit.is_some() { closing } else { 0 };
+                let open_full = held.saturating_sub(closing) >= limit.into();
+                // A trim closes what is open, of either direction.
+                let helped_by_a_trim = cap == Cap::Established && open_full;
+                (open_full || held >= most).then_some(Full { cap, limit, helped_by_a_trim })
+            });
+            full.is_none().then(|| held + unit(direction))
         });
-        match (counted, denied) {
-            (Err(_), Some((cap, limit, ..))) => Err(Denied::Full { cap, limit: limit.unwrap_or(u32::MAX) }),
+        match full {
+            Some(full) if counted.is_err() => Err(full),
             _ => Ok(()),
         }
     }
 
-    /// Trims, unless that is not wanted or was in vain just now. Returns whether something is being closed.
+    /// Trims, unless that is not wanted or was in vain just now. Returns whether it did.
     fn make_room(&self, manager: &Manager) -> bool {
-        if self.limits.trim_to_admit.is_none() {
-            return false;
+        let may = self.limits.trim_to_admit.is_some() && self.now() >= self.next_trim.load(Ordering::Relaxed);
+        if may {
+            let _ = manager.trim_open_conns();
         }
-        let now = |admission: &Self| u64::try_from(admission.born.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        if now(self) < self.next_trim.load(Ordering::Relaxed) {
-            return false;
-        }
-        let made = manager.trim_open_conns().closed_connections > 0;
-        if !made {
-            let pause = u64::try_from(TRIM_PAUSE.as_nanos()).unwrap_or(u64::MAX);
-            self.next_trim.store(now(self).saturating_add(pause), Ordering::Relaxed);
-        }
-        made
+        may
+    }
+
+    /// The last trim let nobody in: the next has to wait.
+    fn pause_trims(&self) {
+        let pause = u64::try_from(TRIM_PAUSE.as_nanos()).unwrap_or(u64::MAX);
+        self.next_trim.store(self.now().saturating_add(pause), Ordering::Relaxed);
+    }
+
+    /// Nanoseconds since the account was made.
+    fn now(&self) -> u64 {
+        u64::try_from(self.born.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 }
 
