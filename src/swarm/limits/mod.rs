@@ -4,8 +4,10 @@
 //! moment it is authenticated. The behaviour keeps both by connection id and drops them when the swarm says that the connection failed
 //! or closed. All counts are shared by the swarms that share the [`Admission`].
 
+mod account;
 mod arrivals;
 mod denied;
+mod place;
 mod subnets;
 #[cfg(test)]
 mod tests;
@@ -13,7 +15,7 @@ mod tests;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
@@ -25,10 +27,12 @@ use super::Manager;
 use crate::connection::Direction;
 use crate::interface::ConnLimiter;
 
+use account::{Account, Count};
 use arrivals::Arrivals;
 use subnets::{Subnets, Tally};
 
 pub use denied::{Cap, Denied, LimitsError};
+pub(super) use place::Place;
 pub(super) use subnets::Subnet;
 
 /// How long admission waits after a trim that did not let the newcomer in before it trims again.
@@ -151,7 +155,7 @@ impl Limits {
     }
 }
 
-/// How much of an [`Admission`] is in use. Each number is read at its own instant.
+/// How much of an [`Admission`] is in use. The established connections are read at one instant, each other number at its own.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 #[non_exhaustive]
 pub struct Usage {
@@ -181,10 +185,8 @@ pub struct Admission {
     limits: Limits,
     pending_inbound: AtomicU32,
     pending_outbound: AtomicU32,
-    /// Established connections: inbound in the lower half, outbound in the upper, so that one step checks and counts both and their sum.
-    established: AtomicU64,
-    /// Those of them that the manager is closing, in the same halves.
-    closing: AtomicU64,
+    /// Established connections.
+    account: Account,
     peers: Tally<PeerId>,
     subnets: Subnets,
     arrivals: Option<Arrivals>,
@@ -198,18 +200,6 @@ struct Full {
     cap: Cap,
     limit: u32,
     helped_by_a_trim: bool,
-}
-
-fn unit(direction: Direction) -> u64 {
-    match direction {
-        Direction::Inbound => 1,
-        Direction::Outbound => 1 << 32,
-    }
-}
-
-/// The halves of a count: inbound, outbound.
-fn halves(count: u64) -> (u64, u64) {
-    (count & u64::from(u32::MAX), count >> 32)
 }
 
 impl Admission {
@@ -226,8 +216,7 @@ impl Admission {
             limits,
             pending_inbound: AtomicU32::new(0),
             pending_outbound: AtomicU32::new(0),
-            established: AtomicU64::new(0),
-            closing: AtomicU64::new(0),
+            account: Account::default(),
             peers: Tally::default(),
             subnets,
             arrivals,
@@ -239,14 +228,13 @@ impl Admission {
     /// How much is in use.
     #[must_use]
     pub fn usage(&self) -> Usage {
-        let (inbound, outbound) = halves(self.established.load(Ordering::Acquire));
-        let (closing_in, closing_out) = halves(self.closing.load(Ordering::Acquire));
+        let counts = self.account.counts();
         Usage {
             pending_inbound: self.pending_inbound.load(Ordering::Acquire),
             pending_outbound: self.pending_outbound.load(Ordering::Acquire),
-            established_inbound: inbound as u32,
-            established_outbound: outbound as u32,
-            closing: (closing_in + closing_out) as u32,
+            established_inbound: counts.inbound.held,
+            established_outbound: counts.outbound.held,
+            closing: counts.total().closing,
             peers: self.peers.len(),
             subnets: self.subnets.len(),
         }
@@ -325,7 +313,7 @@ impl Admission {
             counted => counted,
         };
         match counted {
-            Ok(()) => Ok(Place { admission: Arc::clone(self), peer, direction, stage: AtomicU8::new(OPEN) }),
+            Ok(()) => Ok(Place::new(Arc::clone(self), peer, direction)),
             Err(Full { cap, limit, .. }) => {
                 self.peers.give_back(&peer);
                 Err(Denied::Full { cap, limit })
@@ -335,36 +323,31 @@ impl Admission {
 
     /// Counts one more established connection if the caps allow.
     fn count(&self, direction: Direction, exempt: bool) -> Result<(), Full> {
-        let (limits, mut full) = (&self.limits, None);
-        let counted = self.established.fetch_update(Ordering::AcqRel, Ordering::Acquire, |held| {
-            let (inbound, outbound) = halves(held);
-            let (closing_in, closing_out) = halves(self.closing.load(Ordering::Acquire));
-            let own = match direction {
-                _ if exempt => return Some(held + unit(direction)),
-                Direction::Inbound => {
-                    (Cap::EstablishedInbound, limits.established_inbound, inbound, closing_in)
-                }
-                Direction::Outbound => {
-                    (Cap::EstablishedOutbound, limits.established_outbound, outbound, closing_out)
-                }
-            };
-            let total = (Cap::Established, limits.established, inbound + outbound, closing_in + closing_out);
-            full = [own, total].into_iter().find_map(|(cap, limit, held, closing)| {
-                let limit = limit?;
-                let most = u64::from(limit) + u64::from(limits.trim_to_admit.unwrap_or(0));
-                // What is being closed counts only against the overshoot.
-                let closing = if limits.trim_to_admit.is_some() { closing } else { 0 };
-                let open_full = held.saturating_sub(closing) >= limit.into();
-                // A trim closes what is open, of either direction.
-                let helped_by_a_trim = cap == Cap::Established && open_full;
-                (open_full || held >= most).then_some(Full { cap, limit, helped_by_a_trim })
-            });
-            full.is_none().then(|| held + unit(direction))
-        });
-        match full {
-            Some(full) if counted.is_err() => Err(full),
-            _ => Ok(()),
-        }
+        let limits = &self.limits;
+        let own = match direction {
+            Direction::Inbound => (Cap::EstablishedInbound, limits.established_inbound),
+            Direction::Outbound => (Cap::EstablishedOutbound, limits.established_outbound),
+        };
+        let total = (Cap::Established, limits.established);
+        self.account.change(|counts| {
+            let found = [(own, *counts.of(direction)), (total, counts.total())];
+            let full = found.into_iter().find_map(|((cap, limit), count)| self.full(cap, limit?, count));
+            counts.of(direction).held += 1;
+            full.filter(|_| !exempt).map_or(Ok(()), Err)
+        })
+    }
+
+    /// Whether a cap is reached.
+    fn full(&self, cap: Cap, limit: u32, count: Count) -> Option<Full> {
+        // What is being closed counts only against the overshoot.
+        let (counted, overshoot) = match self.limits.trim_to_admit {
+            Some(overshoot) => (count.open(), overshoot),
+            None => (count.held, 0),
+        };
+        let full = counted >= limit || count.held >= limit.saturating_add(overshoot);
+        // A trim closes what is open, of either direction.
+        let helped_by_a_trim = cap == Cap::Established && counted >= limit;
+        full.then_some(Full { cap, limit, helped_by_a_trim })
     }
 
     /// Trims, unless that is not wanted or was in vain just now. Returns whether it did.
@@ -431,50 +414,5 @@ impl Drop for Pending {
             Direction::Outbound => &self.admission.pending_outbound,
         };
         count.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-/// The stages of a [`Place`], in order.
-const OPEN: u8 = 0;
-const CLOSING: u8 = 1;
-const GIVEN_BACK: u8 = 2;
-
-/// The place of an established connection. The manager may keep it after the connection is gone, so it is given back by hand.
-#[derive(Debug)]
-pub(super) struct Place {
-    admission: Arc<Admission>,
-    peer: PeerId,
-    direction: Direction,
-    stage: AtomicU8,
-}
-
-impl Place {
-    /// The manager is closing the connection: it makes room for others.
-    pub(super) fn mark_closing(&self) {
-        // Counted before it shows, so that who gives the place back finds it counted.
-        self.admission.closing.fetch_add(unit(self.direction), Ordering::AcqRel);
-        if self.stage.compare_exchange(OPEN, CLOSING, Ordering::AcqRel, Ordering::Acquire).is_err() {
-            self.admission.closing.fetch_sub(unit(self.direction), Ordering::AcqRel);
-        }
-    }
-
-    /// The connection is gone. Idempotent.
-    pub(super) fn give_back(&self) {
-        let stage = self.stage.swap(GIVEN_BACK, Ordering::AcqRel);
-        if stage == GIVEN_BACK {
-            return;
-        }
-        // First what is held, then what is closing of it: the other way round a newcomer might find no room.
-        self.admission.established.fetch_sub(unit(self.direction), Ordering::AcqRel);
-        if stage == CLOSING {
-            self.admission.closing.fetch_sub(unit(self.direction), Ordering::AcqRel);
-        }
-        self.admission.peers.give_back(&self.peer);
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.give_back();
     }
 }
