@@ -148,8 +148,8 @@ impl Limits {
 
     /// At most `connections` inbound connections from one address (of IPv6: one /64) in a row, and as many `per` that time in the long run.
     ///
-    /// 65,536 addresses are told apart at a time: while more than that arrive faster than they are forgotten, those that come
-    /// on top share one rate.
+    /// 65,536 addresses are told apart at a time, each until it may come in a row as often as at first. While so many are known, all others share one
+    /// rate.
     pub fn with_arrival_rate(self, connections: NonZeroU32, per: Duration) -> Self {
         Self { arrivals: Some((connections, per)), ..self }
     }
