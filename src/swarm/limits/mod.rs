@@ -12,6 +12,7 @@ mod subnets;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -38,7 +39,7 @@ pub(super) use subnets::Subnet;
 /// How long admission waits after a trim that did not let the newcomer in before it trims again.
 const TRIM_PAUSE: Duration = Duration::from_secs(1);
 
-/// Hard caps. Each is off unless it is set.
+/// Hard caps. Each is off unless it is set; one that is set again is replaced.
 ///
 /// # Examples
 ///
@@ -70,9 +71,9 @@ pub struct Limits {
     established: Option<u32>,
     trim_to_admit: Option<u32>,
     spare_protected: bool,
-    ipv4_subnets: Vec<(u8, u32)>,
-    ipv6_subnets: Vec<(u8, u32)>,
-    overrides: Vec<(IpNet, Option<u32>)>,
+    ipv4_subnets: BTreeMap<u8, u32>,
+    ipv6_subnets: BTreeMap<u8, u32>,
+    overrides: BTreeMap<IpNet, Option<u32>>,
     arrivals: Option<(NonZeroU32, Duration)>,
 }
 
@@ -128,21 +129,22 @@ impl Limits {
     }
 
     /// At most that many connections, pending inbound ones included, with the addresses of one IPv4 subnet, which is what has the first `prefix`
-    /// bits in common. May be called for several lengths: each holds.
+    /// bits in common. May be called for several lengths: each holds. The last call for a length counts.
     pub fn with_max_per_ipv4_subnet(mut self, prefix: u8, connections: u32) -> Self {
-        self.ipv4_subnets.push((prefix, connections));
+        self.ipv4_subnets.insert(prefix, connections);
         self
     }
 
     /// The same for IPv6 subnets. A host often has a whole /64 or more to itself, so longer prefixes bound nothing.
     pub fn with_max_per_ipv6_subnet(mut self, prefix: u8, connections: u32) -> Self {
-        self.ipv6_subnets.push((prefix, connections));
+        self.ipv6_subnets.insert(prefix, connections);
         self
     }
 
-    /// For addresses of `subnet` this cap holds instead of those by prefix; `None`: no cap. Where several subnets match, the smallest counts.
+    /// For addresses of `subnet` this cap holds instead of those by prefix; `None`: no cap. Where several subnets match, the smallest counts;
+    /// of several calls for one subnet, whichever of its addresses they name, the last. An IPv4 address that is written as an IPv6 one is in its IPv4 subnets.
     pub fn with_subnet_override(mut self, subnet: IpNet, connections: Option<u32>) -> Self {
-        self.overrides.push((subnet.trunc(), connections));
+        self.overrides.insert(subnet.trunc(), connections);
         self
     }
 
@@ -209,7 +211,7 @@ impl Admission {
     ///
     /// [`LimitsError`] if a prefix is longer than an address, or an arrival rate is for no time or too long a time.
     pub fn new(limits: Limits) -> Result<Arc<Self>, LimitsError> {
-        let subnets = Subnets::new(&limits.ipv4_subnets, &limits.ipv6_subnets, &limits.overrides)?;
+        let subnets = Subnets::new(&limits)?;
         let arrivals =
             limits.arrivals.map(|(connections, per)| Arrivals::new(connections, per)).transpose()?;
         Ok(Arc::new(Self {
