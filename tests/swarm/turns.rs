@@ -1,8 +1,9 @@
 //! The behaviour by itself, polled by hand: what it does in one turn, and what it does with claims that come too late.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
+use std::thread;
 use std::time::Instant;
 
 use connmgr::swarm::{Admission, Behaviour, Config, Event, Handler, Limits, Manager};
@@ -14,7 +15,7 @@ use libp2p::swarm::{
 };
 use libp2p::{Multiaddr, PeerId};
 
-use crate::net::manager;
+use crate::net::{self, manager};
 
 #[derive(Default)]
 struct Wakes(AtomicUsize);
@@ -219,6 +220,44 @@ fn a_trim_that_closes_too_few_is_not_repeated_at_once() {
     assert_eq!(closes, 3, "the first newcomer's trim closed whom it could");
     let trims = reports(&events);
     assert!((1..=at_most).contains(&trims), "{trims} trims for 20 newcomers");
+}
+
+/// Another thread's trim, or what hears of it, may take its time; the swarm's task does not wait for it, and may trim when it has ended.
+#[test]
+fn admission_does_not_wait_for_a_trim_of_another_thread() {
+    let (heard, go_on) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (hears, goes_on) = (Arc::clone(&heard), Arc::clone(&go_on));
+    let manager = net::builder(1, 100).on_trim(move |_| {
+        hears.store(true, Ordering::Release);
+        while !goes_on.load(Ordering::Acquire) {
+            thread::yield_now();
+        }
+    });
+    let manager = Arc::new(manager.build().expect("a valid configuration"));
+    let limits = Limits::default().with_max_established(4).with_trim_to_admit(4);
+    let admission = Admission::new(limits).expect("valid limits");
+    let mut alone = Alone::with(Arc::clone(&manager), Config::default().with_admission(admission));
+    let connections: Vec<_> = (0..4).map(|id| alone.open(id)).collect();
+    connections.iter().for_each(|(peer, _)| _ = manager.protect(peer, "kept"));
+
+    let trimmer = Arc::clone(&manager);
+    let trim = thread::spawn(move || trimmer.trim_open_conns());
+    while !heard.load(Ordering::Acquire) {
+        thread::yield_now();
+    }
+    let (tell, told) = mpsc::channel();
+    let swarm = thread::spawn(move || {
+        let _ = tell.send(alone.newcomer(4));
+        alone
+    });
+    let admitted = told.recv_timeout(net::LIMIT);
+    go_on.store(true, Ordering::Release);
+    assert_eq!(admitted, Ok(false), "denied, and at once");
+    assert_eq!(trim.join().expect("no panic").closed_connections, 0);
+
+    let mut alone = swarm.join().expect("no panic");
+    manager.unprotect(&connections[0].0, "kept");
+    assert!(alone.newcomer(5), "its own trim made room: there is no pause after another's");
 }
 
 /// A swarm that is not polled must not pile up reports without end.

@@ -118,7 +118,8 @@ impl Limits {
     /// A cap of one direction sets off no trim: a trim closes down to the low watermark by value, in whichever direction, so that much might be
     /// closed and nothing gained. What any trim is closing makes room under it as well, up to the overshoot.
     ///
-    /// The trim runs on the task that polls the swarm, and waits for a trim that another thread is running.
+    /// The trim runs on the task that polls the swarm, and with it what hears of trims ([`on_trim`](crate::Builder::on_trim)): nothing of that should block. A trim
+    /// that another thread is running is not waited for: who finds no room meanwhile is denied.
     pub fn with_trim_to_admit(self, overshoot: u32) -> Self {
         Self { trim_to_admit: Some(overshoot), ..self }
     }
@@ -304,16 +305,13 @@ impl Admission {
         if !self.peers.take(peer, limit) {
             return Err(Denied::Full { cap: Cap::EstablishedPerPeer, limit });
         }
-        let counted = match self.count(direction, exempt) {
-            Err(full) if full.helped_by_a_trim && self.make_room(manager) => {
-                let again = self.count(direction, exempt);
-                if again.is_err() {
-                    self.pause_trims();
-                }
-                again
+        let mut counted = self.count(direction, exempt);
+        if counted.as_ref().is_err_and(|full| full.helped_by_a_trim) && self.make_room(manager) {
+            counted = self.count(direction, exempt);
+            if counted.is_err() {
+                self.pause_trims();
             }
-            counted => counted,
-        };
+        }
         match counted {
             Ok(()) => Ok(Place::new(Arc::clone(self), peer, direction)),
             Err(Full { cap, limit, .. }) => {
@@ -352,13 +350,10 @@ impl Admission {
         full.then_some(Full { cap, limit, helped_by_a_trim })
     }
 
-    /// Trims, unless that is not wanted or was in vain just now. Returns whether it did.
+    /// Trims, unless that is not wanted, was in vain just now, or another thread does: the swarm's task must not wait. Returns whether it did.
     fn make_room(&self, manager: &Manager) -> bool {
         let may = self.limits.trim_to_admit.is_some() && self.now() >= self.next_trim.load(Ordering::Relaxed);
-        if may {
-            let _ = manager.trim_open_conns();
-        }
-        may
+        may && manager.try_trim().is_some()
     }
 
     /// The last trim let nobody in: the next has to wait.

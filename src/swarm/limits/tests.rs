@@ -249,7 +249,7 @@ fn swarms_on_many_threads_never_hold_more_than_the_caps() {
 /// more than that find room.
 fn newcomers_beside(before: fn(&Place), acts: &[fn(&Place)], room: usize) {
     const CAP: usize = 3;
-    const ROUNDS: usize = 20_000;
+    const ROUNDS: usize = 10_000;
     let limits = Limits::default().with_max_established(CAP as u32).with_trim_to_admit(3);
     let admission = Admission::new(limits).expect("valid limits");
     let manager = Manager::builder().background(false).build().expect("a valid configuration");
