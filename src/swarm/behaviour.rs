@@ -59,7 +59,8 @@ impl Config {
     /// Denies dials of a peer for that long after it was trimmed, unless it is protected by then. Kademlia and Gossipsub, for two,
     /// would dial it again at once.
     ///
-    /// The last 4,096 peers that this swarm closed are remembered. Inbound connections are not denied.
+    /// The 4,096 peers that this swarm trimmed last are remembered. More than a hundred years, as [`Duration::MAX`], is for ever. Inbound
+    /// connections are not denied.
     pub fn with_cool_down(self, period: Duration) -> Self {
         Self { cool_down: Some(period), ..self }
     }
