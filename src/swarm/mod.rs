@@ -76,6 +76,7 @@
 //!   reached by [`ConnectionDenied::downcast`](libp2p_swarm::ConnectionDenied::downcast).
 //! - With a [cool-down](Config::with_cool_down), a peer that was trimmed is not dialled again at once.
 //! - With a [`StreamCounter`] around the transport, the manager knows how many streams a connection has.
+//! - With [`close_within`] around it, no remote can hold a connection that is being closed.
 //!
 //! Several swarms may share a manager, and an [`Admission`] with it.
 //!
@@ -93,6 +94,10 @@
 //! - *Count streams by itself.* The swarm tells nobody; wrap the transport. Without that the count is unknown, which a trim never takes
 //!   for zero. With it, streams of libp2p's own protocols count, too, unless they are [left out](StreamCounter::leave_out).
 //! - *Undo a close.* Who protects a peer after its connection was claimed is told [`TooLate`](crate::Protection::TooLate); the close goes on.
+//! - *End a close by itself.* A connection counts as closing, and holds its place under hard caps, until the swarm says that it has closed. The swarm waits for the
+//!   handlers of all behaviours, then for the muxer, and bounds neither. Over TCP a remote that reads nothing can put off the second for ever:
+//!   put [`close_within`] around the transport. (TCP has no such time of its own: while the remote's system acknowledges, neither its
+//!   retransmissions nor a swarm's idle timeout end the connection.) A handler whose `poll_close` never ends is beyond its reach.
 //! - *Decide before other behaviours.* `libp2p-connection-limits` denies without asking whether a trim could make room: set its
 //!   `max_established` no lower than the high watermark, or use [`Limits`] instead.
 //! - *Keep a protected connection from other ends.* The other side, an error, or [`disconnect_peer_id`](libp2p_swarm::Swarm::disconnect_peer_id) close it as ever.
@@ -101,6 +106,7 @@
 #![forbid(unsafe_code)]
 
 mod behaviour;
+mod closing;
 mod connection;
 mod cool_down;
 mod handler;
@@ -113,6 +119,7 @@ use libp2p_identity::PeerId;
 use crate::manager::BasicConnManager;
 
 pub use behaviour::{Behaviour, Config, Event};
+pub use closing::close_within;
 pub use connection::Connection;
 pub use handler::Handler;
 pub use limits::{Admission, Cap, Denied, Limits, LimitsError, Usage};
