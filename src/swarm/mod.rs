@@ -93,7 +93,9 @@
 //!   other close.
 //! - *Count streams by itself.* The swarm tells nobody; wrap the transport. Without that the count is unknown, which a trim never takes
 //!   for zero. With it, streams of libp2p's own protocols count, too, unless they are [left out](StreamCounter::leave_out).
-//! - *Undo a close.* Who protects a peer after its connection was claimed is told [`TooLate`](crate::Protection::TooLate); the close goes on.
+//! - *Undo a close.* A claim is final. Who protects a peer after its connection was claimed is told [`TooLate`](crate::Protection::TooLate), and the close goes on:
+//!   before it is handed to the swarm the behaviour asks only whether the connection is still there. If it asked for protection as well, some who were told that they
+//!   came too late would not have, and what the trim's report says was closed would not all be.
 //! - *End a close by itself.* A connection counts as closing, and holds its place under hard caps, until the swarm says that it has closed. The swarm waits for the
 //!   handlers of all behaviours, then for the muxer, and bounds neither. Over TCP a remote that reads nothing can put off the second for ever:
 //!   put [`close_within`] around the transport. (TCP has no such time of its own: while the remote's system acknowledges, neither its

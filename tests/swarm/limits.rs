@@ -377,6 +377,34 @@ fn a_trim_in_vain_is_not_repeated_at_once() {
     });
 }
 
+/// The watermark may be raised above the cap when the behaviour has been made, and would never be reached then: the cap stands for it.
+#[test]
+fn a_watermark_raised_above_the_cap_is_the_cap() {
+    within(async {
+        let admission = Admission::new(Limits::default().with_max_established(4)).expect("valid limits");
+        let manager = manager(2, 4);
+        let (trims, _observer) = count_trims(&manager);
+        let mut hub = Hub::new(&manager, Config::default().with_admission(admission)).await;
+        hub.crowd(4).await;
+        net::visit(hub.memory.clone());
+        assert_eq!(inbound_denied(&mut hub).await, full(Cap::Established, 4));
+        assert_eq!(trims.load(Ordering::Relaxed), 0, "trims at the watermark are the manager's business");
+
+        manager.reconfigure(|settings| settings.high_water(100)).expect("valid settings");
+        net::visit(hub.memory.clone());
+        assert_eq!(inbound_denied(&mut hub).await, full(Cap::Established, 4));
+        hub.until(|hub| hub.established() == 2).await;
+        hub.crowd(2).await;
+        assert_eq!(trims.load(Ordering::Relaxed), 1);
+
+        // Nothing can be trimmed: the cap holds.
+        manager.reconfigure(|settings| settings.low_water(50)).expect("valid settings");
+        net::visit(hub.memory.clone());
+        assert_eq!(inbound_denied(&mut hub).await, full(Cap::Established, 4));
+        assert_eq!(hub.established(), 4);
+    });
+}
+
 #[test]
 fn who_was_trimmed_is_not_dialled_at_once() {
     within(async {

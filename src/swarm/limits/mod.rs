@@ -99,6 +99,11 @@ impl Limits {
     }
 
     /// At most that many established connections, of both directions together.
+    ///
+    /// The cap is not to be below the manager's high watermark, or nothing would ever be trimmed: a [`Behaviour`](super::Behaviour) is not made then. Should
+    /// [`reconfigure`](crate::BasicConnManager::reconfigure) raise the watermark above the cap later, the cap stands for it: whoever finds it reached
+    /// is denied, but sets off a trim, as [`with_trim_to_admit`](Self::with_trim_to_admit) says, so that there is room when what it closes has gone. Where
+    /// the low watermark is not below the cap nothing can be trimmed: the cap denies, and a warning is logged, once a second at most.
     pub fn with_max_established(self, connections: u32) -> Self {
         Self { established: Some(connections), ..self }
     }
@@ -309,7 +314,7 @@ impl Admission {
         if counted.as_ref().is_err_and(|full| full.helped_by_a_trim) && self.make_room(manager) {
             counted = self.count(direction, exempt);
             if counted.is_err() {
-                self.pause_trims();
+                self.pause_trims(manager);
             }
         }
         match counted {
@@ -346,20 +351,25 @@ impl Admission {
         };
         let full = counted >= limit || count.held >= limit.saturating_add(overshoot);
         // A trim closes what is open, of either direction.
-        let helped_by_a_trim = cap == Cap::Established && counted >= limit;
+        let helped_by_a_trim = cap == Cap::Established && count.open() >= limit;
         full.then_some(Full { cap, limit, helped_by_a_trim })
     }
 
     /// Trims, unless that is not wanted, was in vain just now, or another thread does: the swarm's task must not wait. Returns whether it did.
     fn make_room(&self, manager: &Manager) -> bool {
-        let may = self.limits.trim_to_admit.is_some() && self.now() >= self.next_trim.load(Ordering::Relaxed);
-        may && manager.try_trim().is_some()
+        // A high watermark above the cap is never reached: then the cap is what trims start at.
+        let wanted = self.limits.trim_to_admit.is_some() || manager.settings().high_water > self.conn_limit();
+        wanted && self.now() >= self.next_trim.load(Ordering::Relaxed) && manager.try_trim().is_some()
     }
 
     /// The last trim let nobody in: the next has to wait.
-    fn pause_trims(&self) {
+    fn pause_trims(&self, manager: &Manager) {
         let pause = u64::try_from(TRIM_PAUSE.as_nanos()).unwrap_or(u64::MAX);
         self.next_trim.store(self.now().saturating_add(pause), Ordering::Relaxed);
+        let (cap, low_water) = (self.conn_limit(), manager.settings().low_water);
+        if cap <= low_water {
+            tracing::warn!(target: "connmgr", cap, low_water, "the low watermark is not below the cap: no trim makes room");
+        }
     }
 
     /// Nanoseconds since the account was made.
