@@ -309,6 +309,7 @@ fn the_address_of_a_relay_is_nobodys() {
     assert_eq!(ip("/ip6/::ffff:192.0.2.1/tcp/4001").as_deref(), Some("192.0.2.1"), "in disguise");
     let relay = "12D3KooWSTEFtQovv9jWL1ar4X7DQ7vjcnaitZ91zYQaaTX75vGg";
     assert_eq!(ip(&format!("/ip4/192.0.2.1/tcp/4001/p2p/{relay}/p2p-circuit")), None);
+    assert_eq!(ip(&format!("/p2p/{relay}")), None, "what comes by a relay bears its peer's name");
     assert_eq!(ip("/memory/1"), None);
     assert_eq!(ip("/dns4/example.org/tcp/4001"), None);
 }
