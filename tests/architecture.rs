@@ -45,7 +45,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("null", &["interface", "report"]),
     ("memory", &["connection", "decay", "interface", "manager", "report"]),
     ("metrics", &["connection", "manager", "report"]),
-    ("swarm", &["connection", "interface", "manager", "report"]),
+    ("swarm", &["connection", "decay", "interface", "manager", "report"]),
     ("testing", &["connection"]),
 ];
 

@@ -2,7 +2,9 @@
 
 use std::{error::Error, sync::Arc, time::Duration};
 
-use connmgr::swarm::{Admission, Behaviour, Config as ManagerConfig, Limits, Manager, StreamCounter};
+use connmgr::swarm::{
+    Admission, Behaviour, Config as ManagerConfig, Limits, Manager, StreamCounter, close_within,
+};
 use libp2p::{
     PeerId, Swarm, Transport,
     core::{muxing::StreamMuxerBox, transport::Boxed, upgrade::Version},
@@ -20,6 +22,9 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// How long a peer that was trimmed is left alone: Kademlia would dial it again at once.
 const COOL_DOWN: Duration = Duration::from_secs(30);
+
+/// How long a connection has to close; a remote that reads nothing could hold it for ever.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Streams of these say nothing about the use of a connection.
 const AUXILIARY: [&str; 3] = ["/ipfs/ping/1.0.0", "/ipfs/id/1.0.0", "/ipfs/id/push/1.0.0"];
@@ -80,7 +85,7 @@ pub(crate) fn build(config: &Config, manager: &Arc<Manager>) -> Result<Swarm<Nod
     Ok(swarm)
 }
 
-/// TCP and QUIC, with the streams of their connections counted.
+/// TCP and QUIC, with the streams of their connections counted and their closes bounded.
 fn transport(key: &Keypair) -> Result<Boxed<(PeerId, StreamMuxerBox)>, noise::Error> {
     let counter = StreamCounter::default().leave_out(AUXILIARY);
     let tcp = tcp::tokio::Transport::default()
@@ -89,5 +94,5 @@ fn transport(key: &Keypair) -> Result<Boxed<(PeerId, StreamMuxerBox)>, noise::Er
         .multiplex(yamux::Config::default());
     let quic = quic::tokio::Transport::new(quic::Config::new(key));
     let either = counter.transport(quic).or_transport(counter.transport(tcp));
-    Ok(either.map(|either, _| either.into_inner()).boxed())
+    Ok(close_within(CLOSE_TIMEOUT, either.map(|either, _| either.into_inner())))
 }

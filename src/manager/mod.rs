@@ -20,6 +20,8 @@ mod time;
 mod trim;
 #[cfg(feature = "memory")]
 mod trimmer;
+#[cfg(feature = "libp2p")]
+mod try_trim;
 mod worker;
 
 use std::collections::BTreeMap;

@@ -25,8 +25,9 @@ use super::{Connection, Manager};
 use crate::connection::{CloseReason, Direction};
 use crate::report::TrimReport;
 
-/// How many notices one turn of the swarm deals with. The swarm polls its behaviours before its connections and
-/// listeners, so a behaviour that always has more to do would hold up all of them.
+/// How many notices (closes and reports of trims) are dealt with in one turn: between two times that a poll finds nothing to do or says so. The swarm
+/// polls its behaviours until they say so, and only then its connections and listeners: a behaviour that always has more to do would hold up
+/// all of them.
 const NOTICES_PER_TURN: usize = 64;
 
 /// What the behaviour does besides feeding the manager and closing for it.
@@ -59,7 +60,8 @@ impl Config {
     /// Denies dials of a peer for that long after it was trimmed, unless it is protected by then. Kademlia and Gossipsub, for two,
     /// would dial it again at once.
     ///
-    /// The last 4,096 peers that this swarm closed are remembered. Inbound connections are not denied.
+    /// The 4,096 peers that this swarm trimmed last are remembered. More than a hundred years, as [`Duration::MAX`], is for ever. Inbound
+    /// connections are not denied.
     pub fn with_cool_down(self, period: Duration) -> Self {
         Self { cool_down: Some(period), ..self }
     }
@@ -71,8 +73,9 @@ impl Config {
 pub enum Event {
     /// A connection that the manager chose is being closed.
     ///
-    /// The swarm's own `ConnectionClosed { cause: None, .. }` follows, which cannot tell a trim from any other close on
-    /// this side.
+    /// The swarm's own `ConnectionClosed` follows, which cannot tell a trim from anything else: its `cause` is `None` where the connection ended in good
+    /// order, as after any close on this side, and an error where the close failed or [took too long](super::close_within), or where the other side or
+    /// an error was faster.
     #[non_exhaustive]
     Trimmed {
         /// Whose.

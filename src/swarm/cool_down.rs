@@ -1,11 +1,13 @@
 //! Peers that were trimmed a moment ago and are not to be dialled yet.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use libp2p_identity::PeerId;
 
-/// How many peers are kept at most; those trimmed first are forgotten first.
+use crate::decay::LONGEST;
+
+/// How many peers are kept at most; those whose last trim is longest ago are forgotten first.
 pub(super) const MOST_PEERS: usize = 4_096;
 
 /// The peers that are cooling down.
@@ -13,34 +15,27 @@ pub(super) const MOST_PEERS: usize = 4_096;
 pub(super) struct CoolDown {
     period: Duration,
     until: HashMap<PeerId, Instant>,
-    /// In the order of their ends, one entry for each note: an entry that does not match `until` has been superseded.
-    order: VecDeque<(Instant, PeerId)>,
+    /// The same in the order of their ends.
+    order: BTreeSet<(Instant, PeerId)>,
 }
 
 impl CoolDown {
     pub(super) fn new(period: Duration) -> Self {
-        Self { period, until: HashMap::new(), order: VecDeque::new() }
+        // A hundred years are for ever; what is longer, no clock can add to the present.
+        Self { period: period.min(LONGEST), until: HashMap::new(), order: BTreeSet::new() }
     }
 
     /// `peer` is trimmed now.
     pub(super) fn note(&mut self, peer: PeerId, now: Instant) {
-        let Some(end) = now.checked_add(self.period) else { return };
-        if self.until.insert(peer, end) == Some(end) {
-            // Several connections at one instant: the entry that is there says it.
-            return;
+        let end = now + self.period;
+        if let Some(before) = self.until.insert(peer, end) {
+            self.order.remove(&(before, peer));
         }
-        self.order.push_back((end, peer));
-        while let Some(&(first, _)) = self.order.front()
+        self.order.insert((end, peer));
+        while let Some(&(first, peer)) = self.order.first()
             && (first <= now || self.order.len() > MOST_PEERS)
         {
-            self.forget_first();
-        }
-    }
-
-    fn forget_first(&mut self) {
-        if let Some((end, peer)) = self.order.pop_front()
-            && self.until.get(&peer) == Some(&end)
-        {
+            self.order.pop_first();
             self.until.remove(&peer);
         }
     }
@@ -81,17 +76,35 @@ mod tests {
         assert_eq!((cooling.until.len(), cooling.order.len()), (1, 1));
     }
 
+    /// One who is trimmed again and again takes one place.
     #[test]
-    fn no_more_are_kept_than_may_be() {
+    fn the_peers_trimmed_last_are_kept_however_often_each_was() {
         let (mut cooling, start) = (CoolDown::new(PERIOD), Instant::now());
-        let again = PeerId::random();
-        for micros in 0..3 * MOST_PEERS as u64 {
-            let now = start + Duration::from_micros(micros);
-            cooling.note(PeerId::random(), now);
-            cooling.note(again, now);
-            cooling.note(again, now);
-            assert_eq!(cooling.left(&again, now), Some(PERIOD), "the latest are kept");
+        let peers: Vec<PeerId> = (0..2 * MOST_PEERS).map(|_| PeerId::random()).collect();
+        let again = peers[0];
+        let mut now = start;
+        for peer in &peers {
+            for noted in [again, *peer, again, again] {
+                now += Duration::from_micros(1);
+                cooling.note(noted, now);
+            }
         }
-        assert!(cooling.order.len() <= MOST_PEERS && cooling.until.len() <= MOST_PEERS);
+        assert_eq!((cooling.until.len(), cooling.order.len()), (MOST_PEERS, MOST_PEERS));
+        let (forgotten, kept) = peers[1..].split_at(MOST_PEERS);
+        assert!(
+            kept.iter().chain([&again]).all(|peer| cooling.left(peer, now).is_some()),
+            "the last of them"
+        );
+        assert!(forgotten.iter().all(|peer| cooling.left(peer, now).is_none()), "no more than those");
+    }
+
+    /// No clock can add such periods to the present.
+    #[test]
+    fn a_period_without_end_is_for_ever() {
+        let (mut cooling, peer, start) = (CoolDown::new(Duration::MAX), PeerId::random(), Instant::now());
+        cooling.note(peer, start);
+        let a_lifetime = Duration::from_secs(80 * 365 * 24 * 60 * 60);
+        assert!(cooling.left(&peer, start).is_some_and(|left| left > a_lifetime));
+        assert!(cooling.left(&peer, start + a_lifetime).is_some());
     }
 }

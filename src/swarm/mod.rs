@@ -68,14 +68,16 @@
 //! # What it does
 //!
 //! - It tells the manager of each connection when every behaviour has let it in, when it moves, and when it is gone; also when the whole swarm is dropped.
-//! - It closes what a trim claims, one connection at a time and never a peer's others, as [`Event::Trimmed`] says. No more than 64 in one turn of the swarm, so
-//!   that its other work goes on.
+//! - It closes what a trim claims, one connection at a time and never a peer's others, as [`Event::Trimmed`] says. After 64 closes and reports of trims together it
+//!   says that it has nothing to do, though it wakes the swarm's task at once: the swarm polls its behaviours until they say so, and its connections and listeners then. So of
+//!   many closes up to 64 are begun each time between two events of connections or listeners; there is no bound by time.
 //! - It keeps the connections of protected peers from the swarm's idle timeout, unless it is [told not to](Config::with_protected_kept_alive).
 //!   Protecting works from wherever it is called, before the timeout has run out; with the last protection lifted, the idle timeout starts anew at once.
 //! - With an [`Admission`], it holds connections to hard [`Limits`]: in total, by direction, by peer, pending, by subnet, by arrival rate. What is denied is a [`Denied`],
 //!   reached by [`ConnectionDenied::downcast`](libp2p_swarm::ConnectionDenied::downcast).
 //! - With a [cool-down](Config::with_cool_down), a peer that was trimmed is not dialled again at once.
 //! - With a [`StreamCounter`] around the transport, the manager knows how many streams a connection has.
+//! - With [`close_within`] around it, no remote can hold a connection that is being closed.
 //!
 //! Several swarms may share a manager, and an [`Admission`] with it.
 //!
@@ -92,15 +94,26 @@
 //!   other close.
 //! - *Count streams by itself.* The swarm tells nobody; wrap the transport. Without that the count is unknown, which a trim never takes
 //!   for zero. With it, streams of libp2p's own protocols count, too, unless they are [left out](StreamCounter::leave_out).
-//! - *Undo a close.* Who protects a peer after its connection was claimed is told [`TooLate`](crate::Protection::TooLate); the close goes on.
+//! - *Undo a close.* A claim is final. Who protects a peer after its connection was claimed is told [`TooLate`](crate::Protection::TooLate), and the close goes on:
+//!   before it is handed to the swarm the behaviour asks only whether the connection is still there. If it asked for protection as well, some who were told that they
+//!   came too late would not have, and what the trim's report says was closed would not all be.
+//! - *End a close by itself.* A connection counts as closing, and holds its place under hard caps, until the swarm says that it has closed. The swarm waits for the
+//!   handlers of all behaviours, then for the muxer, and bounds neither. Over TCP a remote that reads nothing can put off the second for ever:
+//!   put [`close_within`] around the transport. (TCP has no such time of its own: while the remote's system acknowledges, neither its
+//!   retransmissions nor a swarm's idle timeout end the connection.) A handler whose `poll_close` never ends is beyond its reach.
 //! - *Decide before other behaviours.* `libp2p-connection-limits` denies without asking whether a trim could make room: set its
 //!   `max_established` no lower than the high watermark, or use [`Limits`] instead.
 //! - *Keep a protected connection from other ends.* The other side, an error, or [`disconnect_peer_id`](libp2p_swarm::Swarm::disconnect_peer_id) close it as ever.
-//! - *Know the sender of a QUIC connection's first packet.* Caps and rates by address trust the address that the transport states.
+//! - *Know every remote by its address.* Caps and rates by address trust the address that the transport states, and what has none is in no subnet and comes at no rate:
+//!   a relayed connection, inbound or outbound (the address would be the relay's); a connection that was dialled by a name (`/dns`, `/dns4`, `/dns6`,
+//!   `/dnsaddr`), as the swarm goes on calling it by that name. All that comes through one proxy or NAT has one address. The caps in total, by direction
+//!   and by peer hold for all of these. A QUIC connection's first packet may lie about its sender, and one that migrates counts where it was unless its
+//!   transport says where it went: libp2p-quic 0.14 refuses migration of connections it accepts, and reports none.
 
 #![forbid(unsafe_code)]
 
 mod behaviour;
+mod closing;
 mod connection;
 mod cool_down;
 mod handler;
@@ -113,6 +126,7 @@ use libp2p_identity::PeerId;
 use crate::manager::BasicConnManager;
 
 pub use behaviour::{Behaviour, Config, Event};
+pub use closing::close_within;
 pub use connection::Connection;
 pub use handler::Handler;
 pub use limits::{Admission, Cap, Denied, Limits, LimitsError, Usage};

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use connmgr::TrimObserver;
-use connmgr::swarm::{Admission, Behaviour, Cap, Config, Denied, Event, Limits, LimitsError, Usage};
+use connmgr::swarm::{Admission, Behaviour, Cap, Config, Denied, Event, Limits, LimitsError, Manager, Usage};
 use libp2p::PeerId;
 use libp2p::multiaddr::{Multiaddr, Protocol};
 use libp2p::swarm::{ConnectionDenied, DialError, ListenError, SwarmEvent};
@@ -305,6 +305,43 @@ fn without_overshoot_room_is_made_for_the_next_one() {
     });
 }
 
+/// Counts a manager's trims for as long as what it returns is kept.
+fn count_trims(manager: &Manager) -> (Arc<AtomicUsize>, Arc<TrimObserver<PeerId>>) {
+    let trims = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&trims);
+    let observer: Arc<TrimObserver<PeerId>> = Arc::new(move |_| _ = counter.fetch_add(1, Ordering::Relaxed));
+    manager.observe_trims(&observer);
+    (trims, observer)
+}
+
+/// A trim goes by value, not by direction: for a full direction it might close the whole other one for nothing.
+#[test]
+fn a_full_direction_closes_nobody() {
+    within(async {
+        let limits =
+            Limits::default().with_max_established(10).with_max_established_inbound(2).with_trim_to_admit(4);
+        let admission = Admission::new(limits).expect("valid limits");
+        let manager = manager(1, 100);
+        let (trims, _observer) = count_trims(&manager);
+        let mut hub = Hub::new(&manager, Config::default().with_admission(admission)).await;
+        for _ in 0..3 {
+            let (out, address) = net::listener().await;
+            hub.swarm.dial(dial_opts(out, &address)).expect("dialled");
+        }
+        hub.until(|hub| hub.established() == 3).await;
+        let inbound = hub.crowd(2).await;
+        net::visit(hub.memory.clone());
+        assert_eq!(inbound_denied(&mut hub).await, full(Cap::EstablishedInbound, 2));
+        assert_eq!((hub.established(), trims.load(Ordering::Relaxed)), (5, 0), "nobody was closed for it");
+
+        // What any trim is closing makes room in its direction before it has gone.
+        manager.protect(&inbound[0], "kept");
+        assert_eq!(manager.trim_open_conns().closed_connections, 4);
+        let newcomer = net::visit(hub.memory.clone());
+        hub.until(|hub| hub.swarm.is_connected(&newcomer)).await;
+    });
+}
+
 /// Where nothing may be trimmed the cap holds, and newcomers do not cause a trim each.
 #[test]
 fn a_trim_in_vain_is_not_repeated_at_once() {
@@ -313,11 +350,7 @@ fn a_trim_in_vain_is_not_repeated_at_once() {
             Limits::default().with_max_established(3).with_trim_to_admit(3).with_protected_admitted(true);
         let admission = Admission::new(limits).expect("valid limits");
         let manager = manager(1, 100);
-        let trims = Arc::new(AtomicUsize::new(0));
-        let counter = Arc::clone(&trims);
-        let observer: Arc<TrimObserver<PeerId>> =
-            Arc::new(move |_| _ = counter.fetch_add(1, Ordering::Relaxed));
-        manager.observe_trims(&observer);
+        let (trims, _observer) = count_trims(&manager);
         let mut hub = Hub::new(&manager, Config::default().with_admission(admission)).await;
         for peer in hub.crowd(3).await {
             manager.protect(&peer, "kept");
@@ -340,6 +373,34 @@ fn a_trim_in_vain_is_not_repeated_at_once() {
         peer.dial(hub.memory.clone()).expect("dialled");
         net::run(peer);
         hub.until(|hub| hub.swarm.is_connected(&id)).await;
+        assert_eq!(hub.established(), 4);
+    });
+}
+
+/// The watermark may be raised above the cap when the behaviour has been made, and would never be reached then: the cap stands for it.
+#[test]
+fn a_watermark_raised_above_the_cap_is_the_cap() {
+    within(async {
+        let admission = Admission::new(Limits::default().with_max_established(4)).expect("valid limits");
+        let manager = manager(2, 4);
+        let (trims, _observer) = count_trims(&manager);
+        let mut hub = Hub::new(&manager, Config::default().with_admission(admission)).await;
+        hub.crowd(4).await;
+        net::visit(hub.memory.clone());
+        assert_eq!(inbound_denied(&mut hub).await, full(Cap::Established, 4));
+        assert_eq!(trims.load(Ordering::Relaxed), 0, "trims at the watermark are the manager's business");
+
+        manager.reconfigure(|settings| settings.high_water(100)).expect("valid settings");
+        net::visit(hub.memory.clone());
+        assert_eq!(inbound_denied(&mut hub).await, full(Cap::Established, 4));
+        hub.until(|hub| hub.established() == 2).await;
+        hub.crowd(2).await;
+        assert_eq!(trims.load(Ordering::Relaxed), 1);
+
+        // Nothing can be trimmed: the cap holds.
+        manager.reconfigure(|settings| settings.low_water(50)).expect("valid settings");
+        net::visit(hub.memory.clone());
+        assert_eq!(inbound_denied(&mut hub).await, full(Cap::Established, 4));
         assert_eq!(hub.established(), 4);
     });
 }

@@ -5,6 +5,7 @@ mod keep_alive;
 mod limits;
 mod net;
 mod sharing;
+mod slow;
 mod streams;
 mod trims;
 mod turns;

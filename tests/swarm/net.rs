@@ -9,7 +9,7 @@ use connmgr::swarm::{Behaviour, Config, Event, Manager};
 use connmgr::{Builder, ManualClock};
 use libp2p::core::transport::{Boxed, MemoryTransport, Transport, upgrade::Version};
 use libp2p::core::{ConnectedPoint, muxing::StreamMuxerBox};
-use libp2p::futures::StreamExt;
+use libp2p::futures::{AsyncRead, AsyncWrite, StreamExt};
 use libp2p::identity::Keypair;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{ConnectionId, NetworkBehaviour, SwarmEvent, dummy};
@@ -31,9 +31,21 @@ pub fn within<T>(test: impl Future<Output = T>) -> T {
         .block_on(async { tokio::time::timeout(LIMIT, test).await.expect("the test ends in time") })
 }
 
+/// Memory and loopback.
 pub fn transport(key: &Keypair) -> Boxed<(PeerId, StreamMuxerBox)> {
+    upgraded(tcp::tokio::Transport::default(), key)
+}
+
+/// Memory and `tcp`, in plain text.
+pub fn upgraded<T>(tcp: T, key: &Keypair) -> Boxed<(PeerId, StreamMuxerBox)>
+where
+    T: Transport<Output: AsyncRead + AsyncWrite + Send + Unpin, Error: Send + Sync> + Send + Unpin + 'static,
+    T::Output: 'static,
+    T::Dial: Send,
+    T::ListenerUpgrade: Send,
+{
     MemoryTransport::default()
-        .or_transport(tcp::tokio::Transport::default())
+        .or_transport(tcp)
         .upgrade(Version::V1)
         .authenticate(plaintext::Config::new(key))
         .multiplex(yamux::Config::default())
@@ -92,9 +104,27 @@ impl Hub {
     }
 
     pub async fn with_idle_timeout(manager: &Arc<Manager>, config: Config, idle: Duration) -> Self {
+        Self::build(transport, manager, config, idle).await
+    }
+
+    pub async fn over(
+        transport: impl FnOnce(&Keypair) -> Boxed<(PeerId, StreamMuxerBox)>,
+        manager: &Arc<Manager>,
+        config: Config,
+    ) -> Self {
+        Self::build(transport, manager, config, FOR_EVER).await
+    }
+
+    async fn build(
+        transport: impl FnOnce(&Keypair) -> Boxed<(PeerId, StreamMuxerBox)>,
+        manager: &Arc<Manager>,
+        config: Config,
+        idle: Duration,
+    ) -> Self {
         let behaviour =
             Behaviour::with_config(Arc::clone(manager), config).expect("caps that fit the manager");
-        let mut swarm = swarm(behaviour, idle);
+        let config = libp2p::swarm::Config::with_tokio_executor().with_idle_connection_timeout(idle);
+        let mut swarm = swarm_with(transport, |_| behaviour, config);
         let (memory, tcp) = swarm.listen().with_memory_addr_external().await;
         Self { swarm, manager: Arc::clone(manager), memory, tcp }
     }

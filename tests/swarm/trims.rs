@@ -1,4 +1,4 @@
-//! Trims of real swarms: under churn, racing with protections, with peers that are slow to go.
+//! Trims of real swarms: under churn, racing with protections.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -8,11 +8,11 @@ use std::thread;
 use connmgr::swarm::{Config, Event, Manager};
 use connmgr::{CloseReason, Protection, TrimOutcome, TrimTrigger};
 use libp2p::futures::StreamExt;
-use libp2p::swarm::{ConnectionId, SwarmEvent, dummy};
+use libp2p::swarm::{ConnectionId, SwarmEvent};
 use libp2p::{Multiaddr, PeerId};
 use libp2p_swarm_test::SwarmExt;
 
-use crate::net::{self, FOR_EVER, Hub, closed, manager, trimmed, within};
+use crate::net::{self, Hub, closed, manager, trimmed, within};
 
 #[test]
 fn a_trim_closes_the_peers_of_least_value_and_says_so() {
@@ -195,37 +195,6 @@ fn who_is_protected_in_time_stays() {
                 assert!(too_late || !cut.contains(&peer), "in time: not cut");
             }
         }
-    });
-}
-
-/// A peer that does not answer holds up nobody: its connection counts as closing until it ends.
-#[test]
-fn a_peer_that_is_slow_to_go_keeps_nobody_waiting() {
-    within(async {
-        let manager = manager(1, 10);
-        let mut hub = Hub::new(&manager, Config::default()).await;
-        // Without an executor its connections run only while it is polled: after this it lies still.
-        let config = libp2p::swarm::Config::without_executor().with_idle_connection_timeout(FOR_EVER);
-        let mut slow = net::swarm_with(net::transport, |_| dummy::Behaviour, config);
-        slow.dial(hub.memory.clone()).expect("dialled");
-        while slow.connected_peers().count() == 0 || hub.established() == 0 {
-            tokio::select! {
-                _ = slow.select_next_some() => {}
-                _ = hub.next() => {}
-            }
-        }
-        let kept = hub.crowd(1).await[0];
-        manager.protect(&kept, "kept");
-        hub.crowd(20).await;
-
-        let report = manager.trim_open_conns();
-        assert_eq!(report.closed_connections, 21);
-        let ended = |hub: &Hub| hub.established() <= 2;
-        hub.until(ended).await;
-        assert!(hub.swarm.is_connected(&kept), "who was protected is there");
-        drop(slow);
-        hub.until(|hub| hub.established() == 1 && hub.manager.info().closing == 0).await;
-        assert_eq!(hub.manager.info().connections, 1);
     });
 }
 

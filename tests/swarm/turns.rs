@@ -1,19 +1,21 @@
 //! The behaviour by itself, polled by hand: what it does in one turn, and what it does with claims that come too late.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
+use std::thread;
+use std::time::Instant;
 
 use connmgr::swarm::{Admission, Behaviour, Config, Event, Handler, Limits, Manager};
 use libp2p::core::ConnectedPoint;
 use libp2p::swarm::behaviour::ConnectionEstablished;
 use libp2p::swarm::{
-    AddressChange, CloseConnection, ConnectionClosed, ConnectionHandler, ConnectionId, FromSwarm,
-    NetworkBehaviour, ToSwarm,
+    AddressChange, CloseConnection, ConnectionClosed, ConnectionDenied, ConnectionHandler, ConnectionId,
+    FromSwarm, NetworkBehaviour, ToSwarm,
 };
 use libp2p::{Multiaddr, PeerId};
 
-use crate::net::manager;
+use crate::net::{self, manager};
 
 #[derive(Default)]
 struct Wakes(AtomicUsize);
@@ -58,10 +60,22 @@ impl Alone {
     }
 
     fn admit(&mut self, peer: PeerId, connection: ConnectionId) -> Handler {
+        self.try_admit(peer, connection).expect("there is room")
+    }
+
+    fn try_admit(&mut self, peer: PeerId, connection: ConnectionId) -> Result<Handler, ConnectionDenied> {
         let address = self.endpoint.get_remote_address().clone();
-        let handler =
-            self.behaviour.handle_established_inbound_connection(connection, peer, &address, &address);
-        handler.expect("there is room")
+        self.behaviour.handle_established_inbound_connection(connection, peer, &address, &address)
+    }
+
+    /// Whether somebody new is let in.
+    fn newcomer(&mut self, id: usize) -> bool {
+        let (peer, connection) = (PeerId::random(), ConnectionId::new_unchecked(id));
+        let admitted = self.try_admit(peer, connection);
+        if admitted.is_ok() {
+            self.established(peer, connection);
+        }
+        admitted.is_ok()
     }
 
     fn established(&mut self, peer_id: PeerId, connection_id: ConnectionId) {
@@ -148,6 +162,102 @@ fn a_claim_on_a_connection_that_has_gone_is_passed_over() {
     assert_eq!(*connection, connections[2].1);
     alone.ended(connections[2]);
     assert_eq!((alone.manager.info().connections, alone.manager.info().closing), (1, 0));
+}
+
+fn reports(events: &[Event]) -> usize {
+    events.iter().filter(|event| matches!(event, Event::TrimFinished(_))).count()
+}
+
+/// Newcomers who find the overshoot taken are denied without a trim while fewer than the cap are open; and a trim that did not let its newcomer
+/// in is not repeated at once, though it closed some.
+#[test]
+fn a_trim_that_cannot_let_a_newcomer_in_is_left_out() {
+    let limits = Limits::default().with_max_established(10).with_trim_to_admit(2);
+    let admission = Admission::new(limits).expect("valid limits");
+    let manager = manager(4, 100);
+    let mut alone =
+        Alone::with(Arc::clone(&manager), Config::default().with_admission(Arc::clone(&admission)));
+    let first: Vec<_> = (0..10).map(|id| alone.open(id)).collect();
+    first[6..].iter().for_each(|(peer, _)| manager.tag_peer(peer, "value", 1));
+    assert!(alone.newcomer(10), "a trim closes six, and lets it in");
+    assert!(alone.newcomer(11), "there is room under the cap, and under the overshoot");
+    for id in 12..20 {
+        assert!(!alone.newcomer(id), "twelve are held, though six of them are going");
+    }
+    let (closes, events) = alone.turn();
+    assert_eq!((closes, reports(&events)), (6, 1), "one trim for all of them");
+
+    // Those who are going are slow, and others take their room.
+    for gone in &first[..2] {
+        alone.ended(*gone);
+    }
+    assert_eq!(manager.info().connections, 10, "four stayed, two came, four are going");
+    (20..22).for_each(|id| assert!(alone.newcomer(id)));
+    let trimmed = manager.trim_open_conns().closed_connections;
+    assert_eq!((trimmed, alone.newcomer(22)), (4, false), "twelve are held");
+    assert_eq!(reports(&alone.turn().1), 1, "only the trim that was asked for");
+}
+
+/// A trim that closed some, and too few, is not repeated at once either.
+#[test]
+fn a_trim_that_closes_too_few_is_not_repeated_at_once() {
+    let limits =
+        Limits::default().with_max_established(3).with_trim_to_admit(8).with_protected_admitted(true);
+    let admission = Admission::new(limits).expect("valid limits");
+    let manager = manager(1, 100);
+    let mut alone = Alone::with(Arc::clone(&manager), Config::default().with_admission(admission));
+    (0..3).for_each(|id| _ = alone.open(id));
+    for id in 3..7 {
+        let (peer, connection) = (PeerId::random(), ConnectionId::new_unchecked(id));
+        manager.protect(&peer, "kept");
+        drop(alone.admit(peer, connection));
+        alone.established(peer, connection);
+    }
+    let start = Instant::now();
+    (7..27).for_each(|id| assert!(!alone.newcomer(id), "four protected ones are more than the cap"));
+    let at_most = start.elapsed().as_secs() as usize + 1;
+    let (closes, events) = alone.turn();
+    assert_eq!(closes, 3, "the first newcomer's trim closed whom it could");
+    let trims = reports(&events);
+    assert!((1..=at_most).contains(&trims), "{trims} trims for 20 newcomers");
+}
+
+/// Another thread's trim, or what hears of it, may take its time; the swarm's task does not wait for it, and may trim when it has ended.
+#[test]
+fn admission_does_not_wait_for_a_trim_of_another_thread() {
+    let (heard, go_on) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (hears, goes_on) = (Arc::clone(&heard), Arc::clone(&go_on));
+    let manager = net::builder(1, 100).on_trim(move |_| {
+        hears.store(true, Ordering::Release);
+        while !goes_on.load(Ordering::Acquire) {
+            thread::yield_now();
+        }
+    });
+    let manager = Arc::new(manager.build().expect("a valid configuration"));
+    let limits = Limits::default().with_max_established(4).with_trim_to_admit(4);
+    let admission = Admission::new(limits).expect("valid limits");
+    let mut alone = Alone::with(Arc::clone(&manager), Config::default().with_admission(admission));
+    let connections: Vec<_> = (0..4).map(|id| alone.open(id)).collect();
+    connections.iter().for_each(|(peer, _)| _ = manager.protect(peer, "kept"));
+
+    let trimmer = Arc::clone(&manager);
+    let trim = thread::spawn(move || trimmer.trim_open_conns());
+    while !heard.load(Ordering::Acquire) {
+        thread::yield_now();
+    }
+    let (tell, told) = mpsc::channel();
+    let swarm = thread::spawn(move || {
+        let _ = tell.send(alone.newcomer(4));
+        alone
+    });
+    let admitted = told.recv_timeout(net::LIMIT);
+    go_on.store(true, Ordering::Release);
+    assert_eq!(admitted, Ok(false), "denied, and at once");
+    assert_eq!(trim.join().expect("no panic").closed_connections, 0);
+
+    let mut alone = swarm.join().expect("no panic");
+    manager.unprotect(&connections[0].0, "kept");
+    assert!(alone.newcomer(5), "its own trim made room: there is no pause after another's");
 }
 
 /// A swarm that is not polled must not pile up reports without end.

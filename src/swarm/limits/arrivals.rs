@@ -1,7 +1,7 @@
 //! How fast inbound connections may come from one address.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,7 +9,9 @@ use std::time::Duration;
 use ahash::RandomState;
 use governor::clock::{Clock, DefaultClock, Reference};
 use governor::middleware::NoOpMiddleware;
-use governor::state::keyed::DashMapStateStore;
+use governor::nanos::Nanos;
+use governor::state::keyed::{DashMapStateStore, ShrinkableKeyedStateStore};
+use governor::state::{InMemoryState, NotKeyed, StateStore};
 use governor::{Quota, RateLimiter};
 
 use super::{Denied, LimitsError};
@@ -23,11 +25,56 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// The longest period of a rate.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What stands for the addresses beyond those that are told apart.
-const THE_REST: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+/// What is kept of each address that is told apart, and of all others together.
+struct Addresses {
+    known: DashMapStateStore<IpAddr, RandomState>,
+    rest: InMemoryState,
+    most: usize,
+}
 
-type Limiter<C> =
-    RateLimiter<IpAddr, DashMapStateStore<IpAddr, RandomState>, C, NoOpMiddleware<<C as Clock>::Instant>>;
+impl Addresses {
+    fn full(&self) -> bool {
+        self.known.len() >= self.most
+    }
+}
+
+impl StateStore for Addresses {
+    type Key = IpAddr;
+
+    fn measure_and_replace<T, F, E>(&self, address: &IpAddr, measure: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        // Who is known keeps a rate of his own, however many others come.
+        if let Some(state) = self.known.get(address) {
+            return state.measure_and_replace(&NotKeyed::NonKey, measure);
+        }
+        if self.full() {
+            return self.rest.measure_and_replace(&NotKeyed::NonKey, measure);
+        }
+        self.known.measure_and_replace(address, measure)
+    }
+}
+
+impl ShrinkableKeyedStateStore<IpAddr> for Addresses {
+    fn retain_recent(&self, drop_below: Nanos) {
+        self.known.retain_recent(drop_below);
+    }
+
+    fn shrink_to_fit(&self) {
+        self.known.shrink_to_fit();
+    }
+
+    fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+}
+
+type Limiter<C> = RateLimiter<IpAddr, Addresses, C, NoOpMiddleware<<C as Clock>::Instant>>;
 
 /// A rate for each address.
 pub(super) struct Arrivals<C: Clock = DefaultClock> {
@@ -48,36 +95,38 @@ impl<C: Clock> Arrivals<C> {
     fn with(connections: NonZeroU32, per: Duration, clock: C, most: usize) -> Result<Self, LimitsError> {
         let each = Some(per).filter(|per| *per <= LONGEST).and_then(|per| per.checked_div(connections.get()));
         let quota = each.and_then(Quota::with_period).ok_or(LimitsError::ArrivalPeriod(per))?;
-        let store = DashMapStateStore::default();
+        let addresses =
+            Addresses { known: DashMapStateStore::default(), rest: InMemoryState::default(), most };
         let started = clock.now();
-        let limiter = RateLimiter::new(quota.allow_burst(connections), store, clock);
+        let limiter = RateLimiter::new(quota.allow_burst(connections), addresses, clock);
         Ok(Self { limiter, started, most, next_sweep: AtomicU64::new(0) })
     }
 
     /// Counts an arrival.
     pub(super) fn check(&self, address: IpAddr) -> Result<(), Denied> {
         let from = host(address);
-        let from = if self.limiter.len() < self.most || self.sweep() { from } else { THE_REST };
+        if self.limiter.len() >= self.most {
+            self.sweep();
+        }
         self.limiter.check_key(&from).map_err(|refused| {
             let retry_after = refused.wait_time_from(self.limiter.clock().now());
             Denied::TooFast { from, retry_after }
         })
     }
 
-    /// Forgets those who may come as often as if they had never come. Returns whether there is room now.
+    /// Forgets those who may come as often as if they had never come, unless that was done just now.
     #[cold]
-    fn sweep(&self) -> bool {
+    fn sweep(&self) {
         let now = self.limiter.clock().now().duration_since(self.started).as_u64();
         let due = self.next_sweep.load(Ordering::Relaxed);
         let next = now.saturating_add(u64::try_from(SWEEP.as_nanos()).unwrap_or(u64::MAX));
         // One thread goes through them.
         let swap = self.next_sweep.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed);
         if now < due || swap.is_err() {
-            return false;
+            return;
         }
         self.limiter.retain_recent();
         self.limiter.shrink_to_fit();
-        self.limiter.len() < self.most
     }
 }
 
@@ -97,6 +146,8 @@ fn host(address: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use governor::clock::FakeRelativeClock;
 
     use super::*;
@@ -143,10 +194,26 @@ mod tests {
         clock.advance(Duration::from_secs(1));
         arrivals.check(ip("198.51.100.1")).expect("the first of the rest");
         assert!(arrivals.check(ip("198.51.100.2")).is_err(), "shares its rate");
-        assert!(arrivals.limiter.len() <= 5, "and takes no place");
+        assert_eq!(arrivals.limiter.len(), 4, "and takes no place");
         clock.advance(Duration::from_secs(120));
         arrivals.check(ip("198.51.100.2")).expect("room, now that the others are forgotten");
         assert_eq!(arrivals.limiter.len(), 1, "the others are forgotten");
+    }
+
+    /// However many come of whom nothing is known, they use up the rate of the rest and of nobody else.
+    #[test]
+    fn those_who_are_known_keep_their_rates_while_others_flood() {
+        let (arrivals, _) = arrivals(3, 60, 2);
+        for known in ["192.0.2.1", "192.0.2.2"] {
+            arrivals.check(ip(known)).expect("told apart");
+        }
+        let flood = (0..=255).map(|host| arrivals.check(IpAddr::V4(Ipv4Addr::new(198, 51, 100, host))));
+        assert_eq!(flood.filter(Result::is_ok).count(), 3, "one burst for all of them");
+        for known in ["192.0.2.1", "192.0.2.2"] {
+            (0..2).for_each(|_| arrivals.check(ip(known)).expect("the rest of its burst"));
+            let refused = arrivals.check(ip(known)).expect_err("no more than its burst");
+            assert!(matches!(refused, Denied::TooFast { from, .. } if from == ip(known)), "{refused}");
+        }
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub enum Denied {
         /// How many connections it may have.
         limit: u32,
     },
-    /// An address comes back too fast.
+    /// An address comes back too fast, or, while too many are known to tell it apart, others of which nothing is known.
     TooFast {
         /// The address, or the /64 of an IPv6 address.
         from: IpAddr,

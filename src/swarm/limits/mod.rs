@@ -4,16 +4,19 @@
 //! moment it is authenticated. The behaviour keeps both by connection id and drops them when the swarm says that the connection failed
 //! or closed. All counts are shared by the swarms that share the [`Admission`].
 
+mod account;
 mod arrivals;
 mod denied;
+mod place;
 mod subnets;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
@@ -25,16 +28,18 @@ use super::Manager;
 use crate::connection::Direction;
 use crate::interface::ConnLimiter;
 
+use account::{Account, Count};
 use arrivals::Arrivals;
 use subnets::{Subnets, Tally};
 
 pub use denied::{Cap, Denied, LimitsError};
+pub(super) use place::Place;
 pub(super) use subnets::Subnet;
 
-/// How long admission waits after a trim that made no room before it trims again.
+/// How long admission waits after a trim that did not let the newcomer in before it trims again.
 const TRIM_PAUSE: Duration = Duration::from_secs(1);
 
-/// Hard caps. Each is off unless it is set.
+/// Hard caps. Each is off unless it is set; one that is set again is replaced.
 ///
 /// # Examples
 ///
@@ -66,9 +71,9 @@ pub struct Limits {
     established: Option<u32>,
     trim_to_admit: Option<u32>,
     spare_protected: bool,
-    ipv4_subnets: Vec<(u8, u32)>,
-    ipv6_subnets: Vec<(u8, u32)>,
-    overrides: Vec<(IpNet, Option<u32>)>,
+    ipv4_subnets: BTreeMap<u8, u32>,
+    ipv6_subnets: BTreeMap<u8, u32>,
+    overrides: BTreeMap<IpNet, Option<u32>>,
     arrivals: Option<(NonZeroU32, Duration)>,
 }
 
@@ -94,6 +99,11 @@ impl Limits {
     }
 
     /// At most that many established connections, of both directions together.
+    ///
+    /// The cap is not to be below the manager's high watermark, or nothing would ever be trimmed: a [`Behaviour`](super::Behaviour) is not made then. Should
+    /// [`reconfigure`](crate::BasicConnManager::reconfigure) raise the watermark above the cap later, the cap stands for it: whoever finds it reached
+    /// is denied, but sets off a trim, as [`with_trim_to_admit`](Self::with_trim_to_admit) says, so that there is room when what it closes has gone. Where
+    /// the low watermark is not below the cap nothing can be trimmed: the cap denies, and a warning is logged, once a second at most.
     pub fn with_max_established(self, connections: u32) -> Self {
         Self { established: Some(connections), ..self }
     }
@@ -103,12 +113,18 @@ impl Limits {
         Self { per_peer: Some(connections), ..self }
     }
 
-    /// Where a cap on established connections is reached, trims first, and lets the newcomer in on the room that makes.
+    /// Where the cap on [all established connections](Self::with_max_established) is reached, trims first, and lets the newcomer in on the room that
+    /// makes.
     ///
-    /// What a trim closes goes on holding its socket for a moment. Until it is gone, up to `overshoot` connections above the
-    /// cap are admitted. A trim that makes no room is not repeated within a second.
+    /// What a trim closes goes on holding its socket for a moment. Until it is gone, up to `overshoot` connections above a
+    /// cap are admitted. Who finds these taken, too, while fewer than the cap are open, is denied without a trim: room is on its way. After a trim
+    /// that did not let its newcomer in, none is set off for a second.
     ///
-    /// The trim runs on the task that polls the swarm, and waits for a trim that another thread is running.
+    /// A cap of one direction sets off no trim: a trim closes down to the low watermark by value, in whichever direction, so that much might be
+    /// closed and nothing gained. What any trim is closing makes room under it as well, up to the overshoot.
+    ///
+    /// The trim runs on the task that polls the swarm, and with it what hears of trims ([`on_trim`](crate::Builder::on_trim)): nothing of that should block. A trim
+    /// that another thread is running is not waited for: who finds no room meanwhile is denied.
     pub fn with_trim_to_admit(self, overshoot: u32) -> Self {
         Self { trim_to_admit: Some(overshoot), ..self }
     }
@@ -119,34 +135,35 @@ impl Limits {
     }
 
     /// At most that many connections, pending inbound ones included, with the addresses of one IPv4 subnet, which is what has the first `prefix`
-    /// bits in common. May be called for several lengths: each holds.
+    /// bits in common. May be called for several lengths: each holds. The last call for a length counts.
     pub fn with_max_per_ipv4_subnet(mut self, prefix: u8, connections: u32) -> Self {
-        self.ipv4_subnets.push((prefix, connections));
+        self.ipv4_subnets.insert(prefix, connections);
         self
     }
 
     /// The same for IPv6 subnets. A host often has a whole /64 or more to itself, so longer prefixes bound nothing.
     pub fn with_max_per_ipv6_subnet(mut self, prefix: u8, connections: u32) -> Self {
-        self.ipv6_subnets.push((prefix, connections));
+        self.ipv6_subnets.insert(prefix, connections);
         self
     }
 
-    /// For addresses of `subnet` this cap holds instead of those by prefix; `None`: no cap. Where several subnets match, the smallest counts.
+    /// For addresses of `subnet` this cap holds instead of those by prefix; `None`: no cap. Where several subnets match, the smallest counts;
+    /// of several calls for one subnet, whichever of its addresses they name, the last. An IPv4 address that is written as an IPv6 one is in its IPv4 subnets.
     pub fn with_subnet_override(mut self, subnet: IpNet, connections: Option<u32>) -> Self {
-        self.overrides.push((subnet.trunc(), connections));
+        self.overrides.insert(subnet.trunc(), connections);
         self
     }
 
     /// At most `connections` inbound connections from one address (of IPv6: one /64) in a row, and as many `per` that time in the long run.
     ///
-    /// 65,536 addresses are told apart at a time: while more than that arrive faster than they are forgotten, those that come
-    /// on top share one rate.
+    /// 65,536 addresses are told apart at a time, each until it may come in a row as often as at first. While so many are known, all others share one
+    /// rate.
     pub fn with_arrival_rate(self, connections: NonZeroU32, per: Duration) -> Self {
         Self { arrivals: Some((connections, per)), ..self }
     }
 }
 
-/// How much of an [`Admission`] is in use. Each number is read at its own instant.
+/// How much of an [`Admission`] is in use. The established connections are read at one instant, each other number at its own.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 #[non_exhaustive]
 pub struct Usage {
@@ -176,10 +193,8 @@ pub struct Admission {
     limits: Limits,
     pending_inbound: AtomicU32,
     pending_outbound: AtomicU32,
-    /// Established connections: inbound in the lower half, outbound in the upper, so that one step checks and counts both and their sum.
-    established: AtomicU64,
-    /// Those of them that the manager is closing, in the same halves.
-    closing: AtomicU64,
+    /// Established connections.
+    account: Account,
     peers: Tally<PeerId>,
     subnets: Subnets,
     arrivals: Option<Arrivals>,
@@ -188,16 +203,11 @@ pub struct Admission {
     next_trim: AtomicU64,
 }
 
-fn unit(direction: Direction) -> u64 {
-    match direction {
-        Direction::Inbound => 1,
-        Direction::Outbound => 1 << 32,
-    }
-}
-
-/// The halves of a count: inbound, outbound.
-fn halves(count: u64) -> (u64, u64) {
-    (count & u64::from(u32::MAX), count >> 32)
+/// A cap on established connections that is reached.
+struct Full {
+    cap: Cap,
+    limit: u32,
+    helped_by_a_trim: bool,
 }
 
 impl Admission {
@@ -207,15 +217,14 @@ impl Admission {
     ///
     /// [`LimitsError`] if a prefix is longer than an address, or an arrival rate is for no time or too long a time.
     pub fn new(limits: Limits) -> Result<Arc<Self>, LimitsError> {
-        let subnets = Subnets::new(&limits.ipv4_subnets, &limits.ipv6_subnets, &limits.overrides)?;
+        let subnets = Subnets::new(&limits)?;
         let arrivals =
             limits.arrivals.map(|(connections, per)| Arrivals::new(connections, per)).transpose()?;
         Ok(Arc::new(Self {
             limits,
             pending_inbound: AtomicU32::new(0),
             pending_outbound: AtomicU32::new(0),
-            established: AtomicU64::new(0),
-            closing: AtomicU64::new(0),
+            account: Account::default(),
             peers: Tally::default(),
             subnets,
             arrivals,
@@ -227,14 +236,13 @@ impl Admission {
     /// How much is in use.
     #[must_use]
     pub fn usage(&self) -> Usage {
-        let (inbound, outbound) = halves(self.established.load(Ordering::Acquire));
-        let (closing_in, closing_out) = halves(self.closing.load(Ordering::Acquire));
+        let counts = self.account.counts();
         Usage {
             pending_inbound: self.pending_inbound.load(Ordering::Acquire),
             pending_outbound: self.pending_outbound.load(Ordering::Acquire),
-            established_inbound: inbound as u32,
-            established_outbound: outbound as u32,
-            closing: (closing_in + closing_out) as u32,
+            established_inbound: counts.inbound.held,
+            established_outbound: counts.outbound.held,
+            closing: counts.total().closing,
             peers: self.peers.len(),
             subnets: self.subnets.len(),
         }
@@ -302,69 +310,71 @@ impl Admission {
         if !self.peers.take(peer, limit) {
             return Err(Denied::Full { cap: Cap::EstablishedPerPeer, limit });
         }
-        let counted = match self.count(direction, exempt) {
-            Err(_) if self.make_room(manager) => self.count(direction, exempt),
-            counted => counted,
-        };
+        let mut counted = self.count(direction, exempt);
+        if counted.as_ref().is_err_and(|full| full.helped_by_a_trim) && self.make_room(manager) {
+            counted = self.count(direction, exempt);
+            if counted.is_err() {
+                self.pause_trims(manager);
+            }
+        }
         match counted {
-            Ok(()) => Ok(Place { admission: Arc::clone(self), peer, direction, stage: AtomicU8::new(OPEN) }),
-            Err(denied) => {
+            Ok(()) => Ok(Place::new(Arc::clone(self), peer, direction)),
+            Err(Full { cap, limit, .. }) => {
                 self.peers.give_back(&peer);
-                Err(denied)
+                Err(Denied::Full { cap, limit })
             }
         }
     }
 
     /// Counts one more established connection if the caps allow.
-    fn count(&self, direction: Direction, exempt: bool) -> Result<(), Denied> {
-        let (limits, mut denied) = (&self.limits, None);
-        let counted = self.established.fetch_update(Ordering::AcqRel, Ordering::Acquire, |held| {
-            let (inbound, outbound) = halves(held);
-            let (closing_in, closing_out) = halves(self.closing.load(Ordering::Acquire));
-            let own = match direction {
-                Direction::Inbound => {
-                    (Cap::EstablishedInbound, limits.established_inbound, inbound, closing_in)
-                }
-                Direction::Outbound => {
-                    (Cap::EstablishedOutbound, limits.established_outbound, outbound, closing_out)
-                }
-            };
-            let total = (Cap::Established, limits.established, inbound + outbound, closing_in + closing_out);
-            let full = |(_, limit, held, closing): &(Cap, Option<u32>, u64, u64)| {
-                let limit = limit.map_or(u64::MAX, u64::from);
-                match limits.trim_to_admit {
-                    // What is being closed counts only against the overshoot.
-                    Some(overshoot) => {
-                        held.saturating_sub(*closing) >= limit
-                            || *held >= limit.saturating_add(overshoot.into())
-                    }
-                    None => *held >= limit,
-                }
-            };
-            denied = [own, total].into_iter().filter(|_| !exempt).find(full);
-            denied.is_none().then(|| held + unit(direction))
-        });
-        match (counted, denied) {
-            (Err(_), Some((cap, limit, ..))) => Err(Denied::Full { cap, limit: limit.unwrap_or(u32::MAX) }),
-            _ => Ok(()),
+    fn count(&self, direction: Direction, exempt: bool) -> Result<(), Full> {
+        let limits = &self.limits;
+        let own = match direction {
+            Direction::Inbound => (Cap::EstablishedInbound, limits.established_inbound),
+            Direction::Outbound => (Cap::EstablishedOutbound, limits.established_outbound),
+        };
+        let total = (Cap::Established, limits.established);
+        self.account.change(|counts| {
+            let found = [(own, *counts.of(direction)), (total, counts.total())];
+            let full = found.into_iter().find_map(|((cap, limit), count)| self.full(cap, limit?, count));
+            counts.of(direction).held += 1;
+            full.filter(|_| !exempt).map_or(Ok(()), Err)
+        })
+    }
+
+    /// Whether a cap is reached.
+    fn full(&self, cap: Cap, limit: u32, count: Count) -> Option<Full> {
+        // What is being closed counts only against the overshoot.
+        let (counted, overshoot) = match self.limits.trim_to_admit {
+            Some(overshoot) => (count.open(), overshoot),
+            None => (count.held, 0),
+        };
+        let full = counted >= limit || count.held >= limit.saturating_add(overshoot);
+        // A trim closes what is open, of either direction.
+        let helped_by_a_trim = cap == Cap::Established && count.open() >= limit;
+        full.then_some(Full { cap, limit, helped_by_a_trim })
+    }
+
+    /// Trims, unless that is not wanted, was in vain just now, or another thread does: the swarm's task must not wait. Returns whether it did.
+    fn make_room(&self, manager: &Manager) -> bool {
+        // A high watermark above the cap is never reached: then the cap is what trims start at.
+        let wanted = self.limits.trim_to_admit.is_some() || manager.settings().high_water > self.conn_limit();
+        wanted && self.now() >= self.next_trim.load(Ordering::Relaxed) && manager.try_trim().is_some()
+    }
+
+    /// The last trim let nobody in: the next has to wait.
+    fn pause_trims(&self, manager: &Manager) {
+        let pause = u64::try_from(TRIM_PAUSE.as_nanos()).unwrap_or(u64::MAX);
+        self.next_trim.store(self.now().saturating_add(pause), Ordering::Relaxed);
+        let (cap, low_water) = (self.conn_limit(), manager.settings().low_water);
+        if cap <= low_water {
+            tracing::warn!(target: "connmgr", cap, low_water, "the low watermark is not below the cap: no trim makes room");
         }
     }
 
-    /// Trims, unless that is not wanted or was in vain just now. Returns whether something is being closed.
-    fn make_room(&self, manager: &Manager) -> bool {
-        if self.limits.trim_to_admit.is_none() {
-            return false;
-        }
-        let now = |admission: &Self| u64::try_from(admission.born.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        if now(self) < self.next_trim.load(Ordering::Relaxed) {
-            return false;
-        }
-        let made = manager.trim_open_conns().closed_connections > 0;
-        if !made {
-            let pause = u64::try_from(TRIM_PAUSE.as_nanos()).unwrap_or(u64::MAX);
-            self.next_trim.store(now(self).saturating_add(pause), Ordering::Relaxed);
-        }
-        made
+    /// Nanoseconds since the account was made.
+    fn now(&self) -> u64 {
+        u64::try_from(self.born.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 }
 
@@ -411,50 +421,5 @@ impl Drop for Pending {
             Direction::Outbound => &self.admission.pending_outbound,
         };
         count.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-/// The stages of a [`Place`], in order.
-const OPEN: u8 = 0;
-const CLOSING: u8 = 1;
-const GIVEN_BACK: u8 = 2;
-
-/// The place of an established connection. The manager may keep it after the connection is gone, so it is given back by hand.
-#[derive(Debug)]
-pub(super) struct Place {
-    admission: Arc<Admission>,
-    peer: PeerId,
-    direction: Direction,
-    stage: AtomicU8,
-}
-
-impl Place {
-    /// The manager is closing the connection: it makes room for others.
-    pub(super) fn mark_closing(&self) {
-        // Counted before it shows, so that who gives the place back finds it counted.
-        self.admission.closing.fetch_add(unit(self.direction), Ordering::AcqRel);
-        if self.stage.compare_exchange(OPEN, CLOSING, Ordering::AcqRel, Ordering::Acquire).is_err() {
-            self.admission.closing.fetch_sub(unit(self.direction), Ordering::AcqRel);
-        }
-    }
-
-    /// The connection is gone. Idempotent.
-    pub(super) fn give_back(&self) {
-        let stage = self.stage.swap(GIVEN_BACK, Ordering::AcqRel);
-        if stage == GIVEN_BACK {
-            return;
-        }
-        // First what is held, then what is closing of it: the other way round a newcomer might find no room.
-        self.admission.established.fetch_sub(unit(self.direction), Ordering::AcqRel);
-        if stage == CLOSING {
-            self.admission.closing.fetch_sub(unit(self.direction), Ordering::AcqRel);
-        }
-        self.admission.peers.give_back(&self.peer);
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.give_back();
     }
 }

@@ -1,5 +1,6 @@
 //! How many connections each peer and each subnet has, for many threads.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::net::IpAddr;
@@ -11,7 +12,7 @@ use dashmap::mapref::entry::Entry;
 use ipnet::IpNet;
 use smallvec::SmallVec;
 
-use super::{Admission, Denied, LimitsError};
+use super::{Admission, Denied, Limits, LimitsError};
 
 /// A count for each key. A key with nothing counted is not there: the table is as large as what is held.
 #[derive(Debug)]
@@ -62,27 +63,25 @@ type Capped = SmallVec<[(IpNet, u32); 2]>;
 /// The caps on subnets and what counts against them.
 #[derive(Debug)]
 pub(super) struct Subnets {
-    ipv4: Vec<(u8, u32)>,
-    ipv6: Vec<(u8, u32)>,
+    ipv4: BTreeMap<u8, u32>,
+    ipv6: BTreeMap<u8, u32>,
     /// The smallest subnets first.
     overrides: Vec<(IpNet, Option<u32>)>,
     held: Tally<IpNet>,
 }
 
 impl Subnets {
-    pub(super) fn new(
-        ipv4: &[(u8, u32)],
-        ipv6: &[(u8, u32)],
-        overrides: &[(IpNet, Option<u32>)],
-    ) -> Result<Self, LimitsError> {
-        for (rules, address) in [(ipv4, 32), (ipv6, 128)] {
-            if let Some(&(prefix, _)) = rules.iter().find(|(prefix, _)| *prefix > address) {
+    pub(super) fn new(limits: &Limits) -> Result<Self, LimitsError> {
+        let (ipv4, ipv6) = (limits.ipv4_subnets.clone(), limits.ipv6_subnets.clone());
+        for (rules, address) in [(&ipv4, 32), (&ipv6, 128)] {
+            if let Some(prefix) = rules.keys().copied().find(|prefix| *prefix > address) {
                 return Err(LimitsError::PrefixTooLong { prefix, address });
             }
         }
-        let mut overrides = overrides.to_vec();
+        let mut overrides: Vec<_> =
+            limits.overrides.iter().map(|(subnet, limit)| (*subnet, *limit)).collect();
         overrides.sort_by_key(|(subnet, _)| std::cmp::Reverse(subnet.prefix_len()));
-        Ok(Self { ipv4: ipv4.to_vec(), ipv6: ipv6.to_vec(), overrides, held: Tally::default() })
+        Ok(Self { ipv4, ipv6, overrides, held: Tally::default() })
     }
 
     fn capped(&self, address: IpAddr) -> Capped {
@@ -90,7 +89,7 @@ impl Subnets {
             return limit.map(|limit| (*subnet, limit)).into_iter().collect();
         }
         let rules = if address.is_ipv4() { &self.ipv4 } else { &self.ipv6 };
-        let subnet = |&(prefix, limit): &(u8, u32)| Some((IpNet::new(address, prefix).ok()?.trunc(), limit));
+        let subnet = |(&prefix, &limit)| Some((IpNet::new(address, prefix).ok()?.trunc(), limit));
         rules.iter().filter_map(subnet).collect()
     }
 
@@ -132,7 +131,6 @@ impl Drop for Subnet {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::swarm::Limits;
 
     fn enter(admission: &Arc<Admission>, address: &str) -> Result<Subnet, Denied> {
         Subnet::enter(admission, address.parse().expect("an address"), true)
@@ -184,6 +182,27 @@ mod tests {
         assert!(enter(&admission, "10.2.3.4").is_err(), "the override's cap");
         let _other = enter(&admission, "11.0.0.1").expect("room");
         assert!(enter(&admission, "11.0.0.2").is_err(), "the prefix's cap");
+    }
+
+    /// A connection counts once for each prefix, and the last cap that is set holds.
+    #[test]
+    fn what_is_set_twice_is_replaced() {
+        let net = |text: &str| text.parse::<IpNet>().expect("a subnet");
+        let admission = admission(
+            Limits::default()
+                .with_max_per_ipv4_subnet(24, 1)
+                .with_max_per_ipv4_subnet(24, 2)
+                .with_max_per_ipv6_subnet(56, 4)
+                .with_max_per_ipv6_subnet(56, 2)
+                .with_subnet_override(net("10.0.0.0/8"), None)
+                .with_subnet_override(net("10.9.9.9/8"), Some(2)),
+        );
+        for address in ["192.0.2.1", "2001:db8::1", "10.1.2.3"] {
+            let held = [(); 2].map(|()| enter(&admission, address).expect("room for two"));
+            assert!(enter(&admission, address).is_err(), "{address}: no room for three");
+            assert_eq!(admission.usage().subnets, 1, "{address}");
+            drop(held);
+        }
     }
 
     #[test]

@@ -236,6 +236,45 @@ fn swarms_on_many_threads_never_hold_more_than_the_caps() {
     assert_eq!(admission.usage(), Usage::default());
 }
 
+/// Threads do to each of many connections what `acts` say, one after the other, while newcomers ask without pause in an account that is full: no more
+/// than `room` of them are let in, and in the end nothing is left.
+fn newcomers_beside(before: fn(&Place), acts: &[fn(&Place)], room: usize) {
+    let limits = Limits::default().with_max_established(MANY as u32).with_trim_to_admit(2 * MANY as u32);
+    let admission = Admission::new(limits).expect("valid limits");
+    let manager = Manager::builder().background(false).build().expect("a valid configuration");
+    let admit = || admission.admit(PeerId::random(), Direction::Inbound, &manager).ok();
+    let places: Vec<_> = (0..MANY).map(|_| admit().expect("the cap is not reached")).collect();
+    places.iter().for_each(before);
+    let others: Vec<_> = std::iter::from_fn(admit).collect();
+    let mut came = Vec::new();
+    std::thread::scope(|scope| {
+        let places = &places;
+        let acting: Vec<_> =
+            acts.iter().map(|act| scope.spawn(move || places.iter().for_each(act))).collect();
+        while acting.iter().any(|thread| !thread.is_finished()) {
+            came.extend(admit());
+        }
+        came.extend(std::iter::from_fn(admit));
+    });
+    assert!(came.len() <= room, "{} came where there was room for {room}", came.len());
+    places.iter().for_each(Place::give_back);
+    drop((others, came));
+    assert_eq!(admission.usage(), Usage::default());
+}
+
+const MANY: usize = 1_000;
+
+/// A close and an end happen on two threads, in either order or at once: room is made once. (All in one test, as they would only slow
+/// each other.)
+#[test]
+fn a_connection_makes_room_once_however_it_ends() {
+    for _ in 0..40 {
+        newcomers_beside(Place::mark_closing, &[Place::give_back], 0);
+        newcomers_beside(Place::give_back, &[Place::mark_closing], 0);
+        newcomers_beside(|_| (), &[Place::mark_closing, Place::give_back], MANY);
+    }
+}
+
 #[test]
 fn the_address_of_a_relay_is_nobodys() {
     let ip = |text: &str| ip_of(&text.parse().expect("an address")).map(|ip| ip.to_string());
@@ -244,6 +283,7 @@ fn the_address_of_a_relay_is_nobodys() {
     assert_eq!(ip("/ip6/::ffff:192.0.2.1/tcp/4001").as_deref(), Some("192.0.2.1"), "in disguise");
     let relay = "12D3KooWSTEFtQovv9jWL1ar4X7DQ7vjcnaitZ91zYQaaTX75vGg";
     assert_eq!(ip(&format!("/ip4/192.0.2.1/tcp/4001/p2p/{relay}/p2p-circuit")), None);
+    assert_eq!(ip(&format!("/p2p/{relay}")), None, "what comes by a relay bears its peer's name");
     assert_eq!(ip("/memory/1"), None);
     assert_eq!(ip("/dns4/example.org/tcp/4001"), None);
 }
