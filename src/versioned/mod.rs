@@ -411,7 +411,9 @@ impl<L: Send + Sync + 'static> Versioned<L> {
                 frozen.iter().map(copy).collect()
             }
             TagEdit::Set(tags) => {
-                let mut cells: SmallVec<[Cell; 2]> = SmallVec::with_capacity(frozen.len() + tags.len());
+                // As many as there will be: one too many, and two cells would go to the heap.
+                let added = tags.iter().filter(|(tag, _)| frozen.iter().all(|(known, _)| known != tag));
+                let mut cells: SmallVec<[Cell; 2]> = SmallVec::with_capacity(frozen.len() + added.count());
                 cells.extend(frozen.iter().map(copy));
                 for &(tag, value) in tags {
                     match cells.iter_mut().find(|cell| cell.tag == tag) {
