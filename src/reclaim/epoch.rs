@@ -11,6 +11,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
 
+#[cfg(not(crossbeam_loom))]
+use crossbeam_epoch::LocalHandle;
+
 use crate::sync::Padded;
 
 /// Objects that a thread retires between two collections of its own. (In models one, so that they see collections.)
@@ -22,6 +25,12 @@ const SHARDS: usize = 16;
 
 /// What has been retired and not yet freed: the sum over the shards, each of which may be negative.
 static PENDING: [Padded<AtomicIsize>; SHARDS] = [const { Padded(AtomicIsize::new(0)) }; SHARDS];
+
+#[cfg(not(crossbeam_loom))]
+thread_local! {
+    /// This thread with the collector: as `crossbeam_epoch::pin` would keep it, but so that a pin is inlined.
+    static PARTICIPANT: LocalHandle = crossbeam_epoch::default_collector().register();
+}
 
 thread_local! {
     /// What this thread has retired since it last collected.
@@ -53,7 +62,7 @@ fn pending() -> usize {
 /// Collects what may be collected, after a long pin; does nothing while this thread is pinned still.
 pub(crate) fn settle() {
     // How much is pending is counted over all executions of a model, which have to be alike.
-    if crossbeam_epoch::is_pinned() || cfg!(crossbeam_loom) {
+    if is_pinned() || cfg!(crossbeam_loom) {
         return;
     }
     // The first rounds only advance the collector's epoch. A round that frees nothing is held back by another thread, or
@@ -61,7 +70,7 @@ pub(crate) fn settle() {
     let (mut idle, mut rounds) = (0, pending() / ROUND * 4 + 16);
     while idle < 4 && rounds > 0 {
         let before = RAN.with(Cell::get);
-        collect(&crossbeam_epoch::pin());
+        collect(&pin().0);
         idle = if RAN.with(Cell::get) == before { idle + 1 } else { 0 };
         rounds -= 1;
     }
@@ -93,7 +102,27 @@ pub(crate) struct Guard(crossbeam_epoch::Guard, PhantomData<*mut ()>);
 /// Pins the current thread. Nested pins are cheap.
 #[inline]
 pub(crate) fn pin() -> Guard {
-    Guard(crossbeam_epoch::pin(), PhantomData)
+    #[cfg(not(crossbeam_loom))]
+    let guard = PARTICIPANT.try_with(LocalHandle::pin).unwrap_or_else(|_| pin_late());
+    // (Its threads are no threads of the operating system.)
+    #[cfg(crossbeam_loom)]
+    let guard = crossbeam_epoch::pin();
+    Guard(guard, PhantomData)
+}
+
+/// Pins a thread that is ending.
+#[cfg(not(crossbeam_loom))]
+#[cold]
+fn pin_late() -> crossbeam_epoch::Guard {
+    crossbeam_epoch::pin()
+}
+
+/// Whether the current thread is pinned.
+fn is_pinned() -> bool {
+    #[cfg(not(crossbeam_loom))]
+    return PARTICIPANT.try_with(LocalHandle::is_pinned).unwrap_or(false);
+    #[cfg(crossbeam_loom)]
+    crossbeam_epoch::is_pinned()
 }
 
 impl Guard {
