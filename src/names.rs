@@ -134,13 +134,18 @@ impl Names {
     /// The id of a name that has been interned.
     #[inline]
     pub(crate) fn known(&self, tag: &impl AsTag) -> Option<TagId> {
-        match tag.resolved() {
-            Some(tag) if tag.manager == self.manager => Some(tag.id),
-            _ => self.look_up(tag.name()),
+        match self.resolved(tag) {
+            Some(id) => Some(id),
+            None => self.look_up(tag.name()),
         }
     }
 
-    #[inline(never)]
+    /// The id of a tag that this manager has resolved.
+    #[inline]
+    fn resolved(&self, tag: &impl AsTag) -> Option<TagId> {
+        tag.resolved().filter(|tag| tag.manager == self.manager).map(|tag| tag.id)
+    }
+
     fn look_up(&self, name: &str) -> Option<TagId> {
         self.table.load().ids.get(name).copied()
     }
@@ -148,10 +153,15 @@ impl Names {
     /// The id of a name, interned now if need be.
     #[inline]
     pub(crate) fn intern(&self, tag: &impl AsTag) -> TagId {
-        match self.known(tag) {
+        match self.resolved(tag) {
             Some(id) => id,
-            None => self.insert(tag.name()),
+            None => self.intern_name(tag.name()),
         }
+    }
+
+    #[inline(never)]
+    fn intern_name(&self, name: &str) -> TagId {
+        self.look_up(name).unwrap_or_else(|| self.insert(name))
     }
 
     pub(crate) fn tag(&self, name: &str) -> Tag {

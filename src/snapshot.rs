@@ -76,12 +76,12 @@ where
 
     /// One peer of the cut.
     pub(crate) fn get(&self, key: &K) -> Option<PeerAt<'_, K, C>> {
-        let of_key = |peer: &Peer<K, C>| {
-            peer.key() == key
-                && peer.state.as_of(self.epoch, self.guard()).is_some_and(|state| !state.is_dead())
+        let alive_at = |peer: &'_ Peer<K, C>| {
+            let state = (peer.key() == key).then(|| peer.state.as_of(self.epoch, self.guard()))??;
+            (!state.is_dead()).then_some(state)
         };
-        let node = self.table.index().find(self.table.hash(key), self.guard(), of_key)?;
-        self.view(node)
+        let (node, state) = self.table.index().find(self.table.hash(key), self.guard(), alive_at)?;
+        state.links().map(|links| PeerAt { node, state, links })
     }
 
     fn view<'c>(&'c self, node: &'c Node<Peer<K, C>>) -> Option<PeerAt<'c, K, C>> {

@@ -3,7 +3,8 @@
 //! It knows no peers: an entry is found by its hash and by a test of the caller's, and it is the entry, not the index, that
 //! knows whether it is alive. An entry is never moved; tables hold pointers to it.
 //!
-//! A table is a power of two of slots, probed linearly from the hash. A slot's life only goes forward:
+//! A table is a power of two of slots, in small groups, probed linearly from the beginning of the hash's group. A slot's life only goes
+//! forward:
 //!
 //! ```text
 //! empty ──────────────► entry ──► entry+REMOVED
@@ -13,9 +14,11 @@
 //! ```
 //!
 //! Invariants:
-//! - (path) The *path* of a hash in a table is its slots from the hash's home up to the first empty one, frozen or
-//!   not. Slots never become empty again, so an entry on the path stays on it, and two inserters of one hash
+//! - (path) The *path* of a hash in a table is its slots from the hash's home, the first slot of a group, up to the first empty one,
+//!   frozen or not. Slots never become empty again, so an entry on the path stays on it, and two inserters of one hash
 //!   compete for the same slot: no two live entries of one identity.
+//! - (home) An entry is put nowhere but at the end of its path. So one that is seen in its home group is on its path, whatever
+//!   else is there: a look-up may take it without following the path. That it is not seen there says nothing.
 //! - (onward) A path that ends in a frozen empty slot, or never ends, goes on in the next table, for everybody. A frozen
 //!   slot never receives an entry.
 //! - (copied) Before a table is taken out of the chain, each entry frozen in it and not removed is in a later table,
@@ -28,7 +31,7 @@
 //!   address of an entry that a later table holds as removed: that one was unlinked under the inserter's guard, or
 //!   will be, and its memory is not free before that guard is gone.
 //!
-//! Growth: whoever fills a table beyond half links the next one, sized by what is live; inserts and removals then
+//! Growth: whoever fills a table beyond its limit links the next one, sized by what is live; inserts and removals then
 //! each migrate a chunk of slots, a walk migrates the rest. Look-ups and updates never help. The last copier swings the root.
 //! A thread that stalls within a chunk holds up nobody: when all chunks are given out, those not yet done are
 //! done again by whoever needs them done.
@@ -86,18 +89,32 @@ impl<T: Send + Sync + 'static> Index<T> {
         self.0.root(guard).capacity()
     }
 
-    /// The entry of `hash` that `accept` takes, if any is on the path. Wait-free but for growth: one path a table.
-    #[inline]
-    pub(crate) fn find<'g>(
+    /// The entry of `hash` that `accept` takes, if any is on the path, and what came with that. Wait-free but for growth: one path a table.
+    #[inline(always)]
+    pub(crate) fn find<'g, R>(
         &'g self,
         hash: u64,
         guard: &'g Guard,
-        mut accept: impl FnMut(&'g T) -> bool,
-    ) -> Option<&'g Node<T>> {
-        let mut table = self.0.root(guard);
+        accept: impl Fn(&'g T) -> Option<R> + Copy,
+    ) -> Option<(&'g Node<T>, R)> {
+        let table = self.0.root(guard);
+        match table.at_home(hash, guard, accept) {
+            Some(found) => Some(found),
+            None => Self::find_from(table, hash, guard, accept),
+        }
+    }
+
+    /// [`Self::find`] in `table` and those after it.
+    #[inline(never)]
+    fn find_from<'g, R>(
+        mut table: &'g Table<T>,
+        hash: u64,
+        guard: &'g Guard,
+        accept: impl Fn(&'g T) -> Option<R> + Copy,
+    ) -> Option<(&'g Node<T>, R)> {
         loop {
-            match table.search(hash, guard, &mut accept) {
-                End::Found(node) => return Some(node),
+            match table.search(hash, guard, accept) {
+                End::Found(node, accepted) => return Some((node, accepted)),
                 End::Empty(_) => return None,
                 End::Onward if mutant!("look-up-stops-at-growth") => return None,
                 End::Onward => table = table.next(guard)?,
@@ -113,7 +130,7 @@ impl<T: Send + Sync + 'static> Index<T> {
         &'g self,
         hash: u64,
         guard: &'g Guard,
-        mut accept: impl FnMut(&'g T) -> bool,
+        accept: impl Fn(&'g T) -> bool + Copy,
         make: impl FnOnce() -> T,
         mut prepare: impl FnMut(&mut T),
     ) -> (&'g Node<T>, bool) {
@@ -121,8 +138,8 @@ impl<T: Send + Sync + 'static> Index<T> {
         let mut spare: Option<node::Spare<T>> = None;
         let mut table = self.0.root(guard);
         loop {
-            let slot = match table.search(hash, guard, &mut accept) {
-                End::Found(node) => return (node, false),
+            let slot = match table.search(hash, guard, |entry| accept(entry).then_some(())) {
+                End::Found(node, ()) => return (node, false),
                 End::Onward => {
                     table = self.0.next_or_new(table, guard);
                     continue;
@@ -219,10 +236,10 @@ impl<T: Send + Sync + 'static> Shared<T> {
         if let Some(next) = table.next(guard) {
             return next;
         }
-        // A quarter full to begin with: room to double before the next growth, and for the dead on their way out.
+        // A quarter full to begin with, up to half: twice the size if all were live; the same or less if most were removed.
         let live = self.linked.0.load(Ordering::Relaxed);
         // (In models as small as can be, so that it is left in its turn while the first migration is under way.)
-        let slots = if MODEL { live + 1 } else { live * 4 };
+        let slots = if MODEL { live + 1 } else { live * 2 };
         table.link_next(slots.next_power_of_two().max(MIN_CAPACITY), guard)
     }
 

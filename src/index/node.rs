@@ -21,7 +21,7 @@ pub(super) const SPARE_BITS: usize = if cfg!(all(
 };
 
 /// Of a node, as the attribute below says; more would make allocators leave gaps.
-const ALIGNMENT: usize = 16;
+pub(super) const ALIGNMENT: usize = 16;
 
 /// An entry in the index.
 #[derive(Debug)]

@@ -1,19 +1,30 @@
 //! One table: slots, and the migration out of them. The invariants stand in the parent module.
 
+use std::hint;
 use std::ptr;
 
-use super::node::{Node, SPARE_BITS, Spare};
+use super::node::{ALIGNMENT, Node, SPARE_BITS, Spare};
 use crate::reclaim::{self, Guard};
 use crate::sync::{
-    AtomicBool, AtomicPtr, AtomicUsize, MODEL, Ordering, Padded, mutant, null_pointers, ordering, prefetch,
+    AtomicBool, AtomicPtr, AtomicUsize, GROUP, Groups, MODEL, Ordering, Padded, mutant, ordering, prefetch,
 };
 
 /// Set in a slot that is being migrated: it receives no entry any more, and its entry is to be found in the next table, too.
 const FROZEN: usize = 1;
 /// Set in a slot whose entry was unlinked: nobody follows the pointer, which may dangle.
 const REMOVED: usize = 1 << 1;
-/// The spare bits that are not marks hold a piece of the hash, so that other entries are seldom followed.
-const FINGERPRINT: usize = SPARE_BITS & !(FROZEN | REMOVED);
+/// The spare bits that hold a piece of the hash, so that other entries are seldom followed: the high ones, and where there are none the
+/// low ones that are not marks.
+const FINGERPRINT: usize = match SPARE_BITS & !LOW_BITS {
+    0 => LOW_BITS & !(FROZEN | REMOVED),
+    high => high,
+};
+const LOW_BITS: usize = ALIGNMENT - 1;
+/// How many low bits of a hash its home does not depend on: those that the fingerprint is taken from.
+const HOME_SHIFT: u32 = if FINGERPRINT & LOW_BITS == 0 || MODEL { 0 } else { LOW_BITS.count_ones() };
+
+/// Eighths of a table that may be in use before it is left for a larger one. (In models half, so that they leave it soon.)
+const LIMIT: usize = if MODEL { 4 } else { 5 };
 
 /// Slots that are migrated in one go.
 pub(super) const CHUNK: usize = if MODEL { 2 } else { 64 };
@@ -26,8 +37,7 @@ type Word<T> = *mut Node<T>;
 /// A piece of the hash that its home in the table does not depend on.
 #[inline]
 fn fingerprint(hash: u64) -> usize {
-    // The high bits as they are, the low ones from the middle of the hash.
-    (hash as usize & !0xffff | (hash >> 40) as usize & 0xffff) & FINGERPRINT
+    hash as usize & FINGERPRINT
 }
 
 #[inline]
@@ -46,7 +56,7 @@ fn with<T>(word: Word<T>, marks: usize) -> Word<T> {
 
 #[derive(Debug)]
 pub(super) struct Table<T> {
-    slots: Box<[AtomicPtr<Node<T>>]>,
+    groups: Groups<Node<T>>,
     next: AtomicPtr<Table<T>>,
     /// Slots that are not empty, give or take the inserts that are just happening.
     used: Padded<AtomicUsize>,
@@ -58,8 +68,9 @@ pub(super) struct Table<T> {
 }
 
 /// Where a path led.
-pub(super) enum End<'g, T> {
-    Found(&'g Node<T>),
+pub(super) enum End<'g, T, R> {
+    /// To an entry that was accepted, and what came with that.
+    Found(&'g Node<T>, R),
     /// To an empty slot: there is no such entry, here or in later tables.
     Empty(Slot<'g, T>),
     /// To a frozen empty slot or nowhere: the next table, if any, knows.
@@ -111,12 +122,41 @@ fn read<T>(slot: &AtomicPtr<Node<T>>) -> Word<T> {
     slot.load(ordering!("slot-load", Acquire))
 }
 
+/// Whether `word` has the fingerprint of `hash`.
+#[inline]
+fn is_alike<T>(word: Word<T>, hash: u64) -> bool {
+    (word.addr() ^ hash as usize) & FINGERPRINT == 0
+}
+
+/// The node of `word`, if that is an entry of `hash` that has not been removed, and `accept` takes it.
+#[inline]
+fn entry<'g, T, R>(
+    word: Word<T>,
+    hash: u64,
+    guard: &'g Guard,
+    accept: impl Fn(&'g T) -> Option<R>,
+) -> Option<(&'g Node<T>, R)> {
+    if !is_alike(word, hash) || has(word, REMOVED) || word.addr() <= FROZEN {
+        return None;
+    }
+    let node = node_of(word);
+    // Most likely it is the one: have the lines of its states on their way, which come after those of its key.
+    prefetch(node.wrapping_byte_add(128));
+    prefetch(node.wrapping_byte_add(192));
+    // SAFETY: not removed when it was read under `guard`, so by (unlinked) it is not freed while that is alive.
+    let node = unsafe { reclaim::deref(node, guard) };
+    if node.hash() != hash {
+        return None;
+    }
+    Some((node, accept(node)?))
+}
+
 impl<T: Send + Sync + 'static> Table<T> {
     pub(super) fn new(capacity: usize) -> Self {
-        debug_assert!(capacity.is_power_of_two());
+        debug_assert!(capacity.is_power_of_two() && capacity >= GROUP);
         let chunks = capacity.div_ceil(CHUNK);
         Self {
-            slots: null_pointers(capacity),
+            groups: Groups::new(capacity / GROUP),
             next: AtomicPtr::new(ptr::null_mut()),
             used: Padded(AtomicUsize::new(0)),
             cursor: Padded(AtomicUsize::new(0)),
@@ -126,12 +166,22 @@ impl<T: Send + Sync + 'static> Table<T> {
     }
 
     pub(super) fn capacity(&self) -> usize {
-        self.slots.len()
+        self.groups.len() * GROUP
+    }
+
+    fn slots(&self) -> &[AtomicPtr<Node<T>>] {
+        self.groups.as_flattened()
+    }
+
+    /// The group that the path of `hash` begins with.
+    #[inline]
+    fn home(&self, hash: u64) -> usize {
+        (hash >> HOME_SHIFT) as usize & (self.groups.len() - 1)
     }
 
     /// Whether this table is to be left for a larger one.
     pub(super) fn is_crowded_by_one_more(&self) -> bool {
-        self.used.0.load(Ordering::Relaxed) > self.capacity() / 2
+        self.used.0.load(Ordering::Relaxed) > self.capacity() * LIMIT / 8
     }
 
     #[inline]
@@ -158,8 +208,7 @@ impl<T: Send + Sync + 'static> Table<T> {
     /// The slots of a path that never ends, in order: from home to the end of the table, then from its beginning.
     #[inline]
     fn slots_from(&self, hash: u64) -> impl Iterator<Item = &AtomicPtr<Node<T>>> {
-        let home = hash as usize & (self.slots.len() - 1);
-        let (before, after) = self.slots.split_at(home);
+        let (before, after) = self.slots().split_at(self.home(hash) * GROUP);
         after.iter().chain(before)
     }
 
@@ -180,31 +229,40 @@ impl<T: Send + Sync + 'static> Table<T> {
         words.take_while(|word| word.addr() > FROZEN)
     }
 
-    /// Follows the path of `hash` to an entry that `accept` takes.
-    #[inline]
-    pub(super) fn search<'g>(
+    /// The entry of `hash` that `accept` takes, if it is at home, as most are: a first look, before [`Self::search`].
+    #[inline(always)]
+    pub(super) fn at_home<'g, R>(
         &'g self,
         hash: u64,
         guard: &'g Guard,
-        accept: &mut impl FnMut(&'g T) -> bool,
-    ) -> End<'g, T> {
-        let wanted = fingerprint(hash);
+        accept: impl Fn(&'g T) -> Option<R>,
+    ) -> Option<(&'g Node<T>, R)> {
+        let [first, others @ ..] = &self.groups[self.home(hash)];
+        // Which of them it is, is no branch: that would be mispredicted too often, and hold up what follows until the group has come.
+        // The last, as a peer that returned comes after the slots of its former records.
+        let likely = others.iter().fold(read(first), |likely, slot| {
+            let word = read(slot);
+            hint::select_unpredictable(is_alike(word, hash), word, likely)
+        });
+        entry(likely, hash, guard, accept)
+    }
+
+    /// Follows the path of `hash` to an entry that `accept` takes.
+    pub(super) fn search<'g, R>(
+        &'g self,
+        hash: u64,
+        guard: &'g Guard,
+        accept: impl Fn(&'g T) -> Option<R> + Copy,
+    ) -> End<'g, T, R> {
         for slot in self.slots_from(hash) {
             let word = read(slot);
-            if word.addr() & (FINGERPRINT | REMOVED) == wanted && word.addr() > FROZEN {
-                let node = node_of(word);
-                // Most likely it is the one: have the lines of its key and states on their way.
-                prefetch(node.wrapping_byte_add(64));
-                prefetch(node.wrapping_byte_add(128));
-                prefetch(node.wrapping_byte_add(192));
-                // SAFETY: not removed, so by (unlinked) it is not freed while a guard of this time is alive.
-                let node = unsafe { reclaim::deref(node, guard) };
-                if node.hash() == hash && accept(node) {
-                    return End::Found(node);
-                }
-            } else if word.is_null() {
+            if let Some((node, accepted)) = entry(word, hash, guard, accept) {
+                return End::Found(node, accepted);
+            }
+            if word.is_null() {
                 return End::Empty(Slot { table: self, word: slot });
-            } else if word.addr() == FROZEN {
+            }
+            if word.addr() == FROZEN {
                 return End::Onward;
             }
         }
@@ -276,7 +334,8 @@ impl<T: Send + Sync + 'static> Table<T> {
         beyond: &impl Fn(&'g Table<T>) -> &'g Table<T>,
         guard: &'g Guard,
     ) {
-        for slot in &self.slots[chunk * CHUNK..self.slots.len().min((chunk + 1) * CHUNK)] {
+        let slots = self.slots();
+        for slot in &slots[chunk * CHUNK..slots.len().min((chunk + 1) * CHUNK)] {
             let mut word = read(slot);
             if has(word, FROZEN) && mutant!("slot-frozen-by-another-not-copied") {
                 continue;
@@ -345,8 +404,9 @@ impl<T: Send + Sync + 'static> Table<T> {
 
     /// The entries that are in this table, in no order.
     pub(super) fn walk<'g>(&'g self, guard: &'g Guard) -> impl Iterator<Item = &'g Node<T>> + use<'g, T> {
-        self.slots.iter().enumerate().filter_map(move |(at, slot)| {
-            if let Some(ahead) = self.slots.get(at + AHEAD) {
+        let slots = self.slots();
+        slots.iter().enumerate().filter_map(move |(at, slot)| {
+            if let Some(ahead) = slots.get(at + AHEAD) {
                 prefetch(node_of(ahead.load(Ordering::Relaxed)));
             }
             let word = read(slot);

@@ -1,9 +1,10 @@
 //! Handles to one peer, for whoever updates it again and again.
 
 use std::borrow::Borrow;
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::fmt;
 use std::hash::Hash;
+use std::mem;
 use std::sync::Arc;
 
 use super::BasicConnManager;
@@ -12,7 +13,7 @@ use crate::index::Held;
 use crate::interface::{Protection, TagInfo};
 use crate::names::AsTag;
 use crate::peer::Peer;
-use crate::versioned::Upsert;
+use crate::versioned::{TagId, Upsert};
 
 /// A handle to one peer of a borrowed manager: see [`BasicConnManager::peer`].
 ///
@@ -39,7 +40,7 @@ type Record<P, C> = Held<Peer<P, Entry<C>>>;
 /// A handle to one peer, by way of `M`, a reference to its manager.
 pub struct Handle<M, P: Send + Sync + 'static, C: Connection> {
     // The record goes before the manager that owns it.
-    record: Cell<Option<Record<P, C>>>,
+    record: RefCell<Option<Record<P, C>>>,
     peer: P,
     manager: M,
 }
@@ -51,7 +52,7 @@ where
     C: Connection,
 {
     pub(super) fn new(manager: M, peer: P) -> Self {
-        Self { record: Cell::new(None), peer, manager }
+        Self { record: RefCell::new(None), peer, manager }
     }
 
     /// The peer.
@@ -60,6 +61,7 @@ where
         &self.peer
     }
 
+    #[inline]
     fn manager(&self) -> &BasicConnManager<P, C> {
         self.manager.borrow()
     }
@@ -80,17 +82,38 @@ where
     pub fn upsert_tag(&self, tag: impl AsTag, upsert: impl FnMut(i64) -> i64) -> i64 {
         let inner = &self.manager().inner;
         let (tag, mut upsert) = (inner.names.intern(&tag), Upsert::new(upsert));
-        // The closure may use this very handle: then it finds it taken, and goes by the peer's id.
-        let record = self.record.take();
-        if let Some(held) = record
-            && let Some(value) = inner.table.upsert_held(&held, tag, || inner.time.now(), &mut upsert)
+        // The closure may use this very handle, which shares the record then.
+        if let Ok(record) = self.record.try_borrow()
+            && let Some(held) = &*record
         {
-            self.record.set(Some(held));
-            return value;
+            match inner.table.upsert_held(held, tag, || inner.time.now(), upsert) {
+                Ok(value) => return value,
+                Err(again) => upsert = again,
+            }
         }
-        let value = inner.table.upsert(&self.peer, tag, || inner.time.now(), &mut upsert);
-        self.record.set(inner.table.hold(&self.peer));
+        self.upsert_anew(tag, upsert)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn upsert_anew(&self, tag: TagId, upsert: Upsert<impl FnMut(i64) -> i64>) -> i64 {
+        let inner = &self.manager().inner;
+        let value = inner.table.upsert(&self.peer, tag, || inner.time.now(), upsert);
+        self.renew();
         value
+    }
+
+    /// Keeps the peer's present record, if there is one, for the calls to come; but not while a call of which this is part uses
+    /// the former one.
+    #[cold]
+    #[inline(never)]
+    fn renew(&self) {
+        let present = self.manager().inner.table.hold(&self.peer);
+        // Dropped at the end, when nothing is borrowed: that may run the peer id's destructor.
+        let _former = match self.record.try_borrow_mut() {
+            Ok(mut record) => mem::replace(&mut *record, present),
+            Err(_) => present,
+        };
     }
 
     /// As [`BasicConnManager::tag_value`], without the look-up of the peer while its record lives.
@@ -99,13 +122,13 @@ where
     pub fn tag_value(&self, tag: impl AsTag) -> Option<i64> {
         let inner = &self.manager().inner;
         let tag = inner.names.known(&tag)?;
-        if let Some(held) = self.record.take()
-            && let Some(value) = inner.table.tag_value_held(&held, tag)
+        if let Ok(record) = self.record.try_borrow()
+            && let Some(held) = &*record
+            && let Some(value) = inner.table.tag_value_held(held, tag)
         {
-            self.record.set(Some(held));
             return value;
         }
-        self.record.set(inner.table.hold(&self.peer));
+        self.renew();
         inner.table.tag_value(&self.peer, tag)
     }
 
@@ -134,7 +157,7 @@ where
 
 impl<M: Clone, P: Clone + Send + Sync + 'static, C: Connection> Clone for Handle<M, P, C> {
     fn clone(&self) -> Self {
-        Self { record: Cell::new(None), peer: self.peer.clone(), manager: self.manager.clone() }
+        Self { record: RefCell::new(None), peer: self.peer.clone(), manager: self.manager.clone() }
     }
 }
 

@@ -115,22 +115,10 @@ where
         self.index.len()
     }
 
-    /// The record of `key` that is not sealed, at an instant within the call: there is one at most. It may be dead.
-    #[inline]
-    fn find<'g>(&'g self, key: &K, guard: &'g Guard) -> Option<&'g Node<Peer<K, C>>> {
-        self.index.find(self.hash(key), guard, |peer| peer.is(key) && !peer.state.load(guard).is_sealed())
-    }
-
-    /// The record of `key` and its state, which is not sealed but may be dead.
-    #[inline]
+    /// The record of `key` and its state, which is not sealed but may be dead, at an instant within the call: there is one at most.
+    #[inline(always)]
     fn see<'g>(&'g self, key: &K, guard: &'g Guard) -> Option<Seen<'g, K, C>> {
-        loop {
-            let node = self.find(key, guard)?;
-            let state = node.state.load(guard);
-            if !state.is_sealed() {
-                return Some((node, state));
-            }
-        }
+        self.index.find(self.hash(key), guard, |peer| peer.state_of(key, guard))
     }
 
     /// The record of `key`, its state and links, if it is alive.
@@ -166,7 +154,7 @@ where
         now: impl Fn() -> u64,
         f: impl FnMut(i64) -> i64,
     ) -> i64 {
-        self.upsert(key, tag, now, &mut Upsert::new(f))
+        self.upsert(key, tag, now, Upsert::new(f))
     }
 
     /// [`Self::update`] by a closure that may have been tried elsewhere.
@@ -176,34 +164,54 @@ where
         key: &K,
         tag: TagId,
         now: impl Fn() -> u64,
-        upsert: &mut Upsert<impl FnMut(i64) -> i64>,
+        upsert: Upsert<impl FnMut(i64) -> i64>,
     ) -> i64 {
         let guard = reclaim::pin();
+        let upsert = match self.see(key, &guard) {
+            None => upsert,
+            Some((node, state)) => match self.update_seen(node, state, tag, &now, upsert, &guard) {
+                Ok(value) => return value,
+                Err(upsert) => upsert,
+            },
+        };
+        self.upsert_again(key, tag, &now, upsert, &guard)
+    }
+
+    /// [`Self::upsert`] when no record was found, or one that has been sealed meanwhile.
+    #[cold]
+    #[inline(never)]
+    fn upsert_again<F: FnMut(i64) -> i64>(
+        &self,
+        key: &K,
+        tag: TagId,
+        now: &impl Fn() -> u64,
+        mut upsert: Upsert<F>,
+        guard: &Guard,
+    ) -> i64 {
         loop {
-            let node = match self.find(key, &guard) {
-                Some(node) => node,
-                None => match self.insert_tagged(key, tag, &now, upsert, &guard) {
-                    Ok(value) => return value,
-                    Err(node) => node,
-                },
+            let tried = match self.see(key, guard) {
+                Some((node, state)) => self.update_seen(node, state, tag, now, upsert, guard),
+                None => self.insert_tagged(key, tag, now, upsert, guard),
             };
-            if let Some(value) = self.update_found(node, tag, &now, upsert, &guard) {
-                return value;
+            match tried {
+                Ok(value) => return value,
+                Err(again) => upsert = again,
             }
         }
     }
 
-    /// [`Self::upsert`] on a record that is kept; `None` if it is sealed.
+    /// [`Self::upsert`] on a record that is kept; gives the closure back if that is sealed.
     #[inline]
-    pub(crate) fn upsert_held(
+    pub(crate) fn upsert_held<F: FnMut(i64) -> i64>(
         &self,
         node: &Held<Peer<K, C>>,
         tag: TagId,
         now: impl Fn() -> u64,
-        upsert: &mut Upsert<impl FnMut(i64) -> i64>,
-    ) -> Option<i64> {
+        upsert: Upsert<F>,
+    ) -> Result<i64, Upsert<F>> {
         node.state.prefetch();
-        self.update_found(node, tag, &now, upsert, &reclaim::pin())
+        let guard = reclaim::pin();
+        self.update_seen(node, node.state.load(&guard), tag, &now, upsert, &guard)
     }
 
     /// The value of one tag of a record that is kept; `None` if it is sealed, `Some(None)` without that tag.
@@ -218,19 +226,20 @@ where
     /// Keeps the record of `key` that is not sealed, if there is one.
     pub(crate) fn hold(&self, key: &K) -> Option<Held<Peer<K, C>>> {
         let guard = reclaim::pin();
-        self.find(key, &guard).map(Node::hold)
+        self.see(key, &guard).map(|(node, _)| node.hold())
     }
 
     #[inline]
-    fn update_found(
+    fn update_seen<'g, F: FnMut(i64) -> i64>(
         &self,
-        node: &Node<Peer<K, C>>,
+        node: &'g Node<Peer<K, C>>,
+        state: &'g State<Links<C>>,
         tag: TagId,
         now: &impl Fn() -> u64,
-        upsert: &mut Upsert<impl FnMut(i64) -> i64>,
-        guard: &Guard,
-    ) -> Option<i64> {
-        node.state.update(tag, &self.epoch, guard, upsert, |state| Self::adopted(state, now), node)
+        upsert: Upsert<F>,
+        guard: &'g Guard,
+    ) -> Result<i64, Upsert<F>> {
+        node.state.update(state, tag, upsert, |state| Self::adopted(state, now), &self.epoch, node, guard)
     }
 
     /// What becomes of a record's links with a new tag.
@@ -245,25 +254,20 @@ where
         }
     }
 
-    #[cold]
-    #[inline(never)]
-    fn insert_tagged<'g>(
-        &'g self,
+    fn insert_tagged<F: FnMut(i64) -> i64>(
+        &self,
         key: &K,
         tag: TagId,
         now: &impl Fn() -> u64,
-        upsert: &mut Upsert<impl FnMut(i64) -> i64>,
-        guard: &'g Guard,
-    ) -> Result<i64, &'g Node<Peer<K, C>>> {
+        mut upsert: Upsert<F>,
+        guard: &Guard,
+    ) -> Result<i64, Upsert<F>> {
         let mut stored = 0;
         let make = || {
             stored = upsert.apply(0);
             Peer::new(key.clone(), Links::new(now()), &[(tag, stored)])
         };
-        match self.insert(key, make, guard) {
-            (_, true) => Ok(stored),
-            (node, false) => Err(node),
-        }
+        if self.insert(key, make, guard).1 { Ok(stored) } else { Err(upsert) }
     }
 
     fn insert<'g>(
@@ -275,7 +279,7 @@ where
         self.index.find_or_insert(
             self.hash(key),
             guard,
-            |peer| peer.is(key) && !peer.state.load(guard).is_sealed(),
+            |peer| peer.state_of(key, guard).is_some(),
             make,
             |peer| peer.state.settle(&self.epoch),
         )

@@ -30,9 +30,13 @@ impl<K: Eq, C: Identified> Peer<K, C> {
         Self { key, state: Versioned::new(links, tags) }
     }
 
+    /// Its state, if this is the record of `key` and not sealed.
     #[inline]
-    pub(super) fn is(&self, key: &K) -> bool {
-        self.key == *key
+    pub(super) fn state_of<'g>(&self, key: &K, guard: &'g Guard) -> Option<&'g State<Links<C>>> {
+        if self.key != *key {
+            return None;
+        }
+        Some(self.state.load(guard)).filter(|state| !state.is_sealed())
     }
 
     pub(crate) fn key(&self) -> &K {

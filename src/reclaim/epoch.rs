@@ -11,6 +11,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicIsize, AtomicU32, Ordering};
 
+#[cfg(not(crossbeam_loom))]
+use crossbeam_epoch::LocalHandle;
+
 use super::Cookie;
 #[cfg(not(crossbeam_loom))]
 use super::period::Periods;
@@ -50,6 +53,12 @@ struct Local {
     collecting: Cell<bool>,
 }
 
+#[cfg(not(crossbeam_loom))]
+thread_local! {
+    /// This thread with the collector: as `crossbeam_epoch::pin` would keep it, but so that a pin is inlined.
+    static PARTICIPANT: LocalHandle = crossbeam_epoch::default_collector().register();
+}
+
 thread_local! {
     static LOCAL: Local = const {
         Local {
@@ -71,7 +80,7 @@ fn pending() -> usize {
 /// Collects what may be collected, after a long pin; does nothing while this thread is pinned still.
 pub(crate) fn settle() {
     // How much is pending is counted over all executions of a model, which have to be alike.
-    if crossbeam_epoch::is_pinned() || cfg!(crossbeam_loom) {
+    if is_pinned() || cfg!(crossbeam_loom) {
         return;
     }
     LOCAL.with(|local| {
@@ -132,7 +141,27 @@ pub(crate) struct Guard(crossbeam_epoch::Guard, PhantomData<*mut ()>);
 /// Pins the current thread. Nested pins are cheap.
 #[inline]
 pub(crate) fn pin() -> Guard {
-    Guard(crossbeam_epoch::pin(), PhantomData)
+    #[cfg(not(crossbeam_loom))]
+    let guard = PARTICIPANT.try_with(LocalHandle::pin).unwrap_or_else(|_| pin_late());
+    // (Its threads are no threads of the operating system.)
+    #[cfg(crossbeam_loom)]
+    let guard = crossbeam_epoch::pin();
+    Guard(guard, PhantomData)
+}
+
+/// Pins a thread that is ending.
+#[cfg(not(crossbeam_loom))]
+#[cold]
+fn pin_late() -> crossbeam_epoch::Guard {
+    crossbeam_epoch::pin()
+}
+
+/// Whether the current thread is pinned.
+fn is_pinned() -> bool {
+    #[cfg(not(crossbeam_loom))]
+    return PARTICIPANT.try_with(LocalHandle::is_pinned).unwrap_or(false);
+    #[cfg(crossbeam_loom)]
+    crossbeam_epoch::is_pinned()
 }
 
 impl Guard {

@@ -21,7 +21,7 @@ use model as backend;
 use native as backend;
 
 pub(crate) use backend::{
-    AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, fence, null_pointers, prefetch, update_fence,
+    AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, GROUP, Groups, fence, prefetch, update_fence,
 };
 pub(crate) use std::sync::atomic::Ordering;
 

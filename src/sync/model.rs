@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::mem::ManuallyDrop;
+use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
@@ -107,8 +108,25 @@ pub(crate) fn update_fence() {
     fence(Ordering::SeqCst);
 }
 
-pub(crate) fn null_pointers<T>(len: usize) -> Box<[AtomicPtr<T>]> {
-    (0..len).map(|_| AtomicPtr::new(std::ptr::null_mut())).collect()
+pub(crate) const GROUP: usize = 2;
+
+/// See the native back end.
+#[derive(Debug)]
+pub(crate) struct Groups<T>(Box<[[AtomicPtr<T>; GROUP]]>);
+
+impl<T> Groups<T> {
+    pub(crate) fn new(len: usize) -> Self {
+        let null = |_| AtomicPtr::new(std::ptr::null_mut());
+        Self((0..len).map(|_| std::array::from_fn(null)).collect())
+    }
+}
+
+impl<T> Deref for Groups<T> {
+    type Target = [[AtomicPtr<T>; GROUP]];
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
 }
 
 pub(crate) fn prefetch<T>(_pointer: *const T) {}

@@ -1,7 +1,9 @@
 //! The back end of real programs: `std::sync::atomic`.
 
-use std::alloc::{Layout, alloc_zeroed, handle_alloc_error};
-use std::ptr;
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::ops::Deref;
+use std::ptr::NonNull;
+use std::slice;
 
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, fence};
 
@@ -18,18 +20,56 @@ pub(crate) fn update_fence() {
     fence(std::sync::atomic::Ordering::SeqCst);
 }
 
-/// `len` null pointers, from zeroed memory: a large table costs its pages only as they are touched.
-pub(crate) fn null_pointers<T>(len: usize) -> Box<[AtomicPtr<T>]> {
-    assert!(len > 0, "a table has at least one slot");
-    let layout = Layout::array::<AtomicPtr<T>>(len).expect("a table's size in bytes fits an isize");
-    // SAFETY: `len` is not zero, so neither is the layout's size.
-    let first = unsafe { alloc_zeroed(layout) }.cast::<AtomicPtr<T>>();
-    if first.is_null() {
-        handle_alloc_error(layout);
+/// Pointers to a group: half a cache line of most machines, so that each is within one.
+pub(crate) const GROUP: usize = 4;
+
+/// Groups of pointers, each within a cache line, all null at first, from zeroed memory: a large table costs its pages only as they are
+/// touched.
+///
+/// Allocators pass on zeroed pages only at the alignment that they have anyway: hence a margin, within which the first group begins.
+#[derive(Debug)]
+pub(crate) struct Groups<T> {
+    first: NonNull<[AtomicPtr<T>; GROUP]>,
+    len: usize,
+    memory: NonNull<u8>,
+}
+
+// SAFETY: it owns atomics and their memory, and nothing of `T`.
+unsafe impl<T> Send for Groups<T> {}
+// SAFETY: as above.
+unsafe impl<T> Sync for Groups<T> {}
+
+impl<T> Groups<T> {
+    pub(crate) fn new(len: usize) -> Self {
+        let layout = Self::layout(len);
+        // SAFETY: with the margin the layout's size is not zero.
+        let Some(memory) = NonNull::new(unsafe { alloc_zeroed(layout) }) else { handle_alloc_error(layout) };
+        // SAFETY: no further than the margin, which comes on top of the groups.
+        let first = unsafe { memory.add(memory.align_offset(size_of::<[AtomicPtr<T>; GROUP]>())) }.cast();
+        Self { first, len, memory }
     }
-    // SAFETY: `first` comes from the global allocator with the layout of `[AtomicPtr<T>; len]`, and `AtomicPtr<T>`
-    // has the representation of `*mut T`, of which all-zero bytes are the null pointer.
-    unsafe { Box::from_raw(ptr::slice_from_raw_parts_mut(first, len)) }
+
+    fn layout(len: usize) -> Layout {
+        // The margin is less than a group.
+        Layout::array::<[AtomicPtr<T>; GROUP]>(len + 1).expect("a table's size in bytes fits an isize")
+    }
+}
+
+impl<T> Deref for Groups<T> {
+    type Target = [[AtomicPtr<T>; GROUP]];
+
+    #[inline]
+    fn deref(&self) -> &Self::Target {
+        // SAFETY: `new` allocated `len` groups from `first` on, all-zero bytes are null pointers, and they are only lent out shared.
+        unsafe { slice::from_raw_parts(self.first.as_ptr(), self.len) }
+    }
+}
+
+impl<T> Drop for Groups<T> {
+    fn drop(&mut self) {
+        // SAFETY: `new` allocated it with this layout; the pointers need no drop.
+        unsafe { dealloc(self.memory.as_ptr(), Self::layout(self.len)) }
+    }
 }
 
 /// Asks the processor for the line at `pointer`, which need not be valid: a hint, never an access.

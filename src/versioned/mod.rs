@@ -84,6 +84,15 @@ pub(crate) enum Refused {
     Unfit,
 }
 
+/// Why a value was not changed in place.
+#[derive(Clone, Copy, Debug)]
+enum Unplaced {
+    /// Another thread changed it: look again.
+    Raced,
+    /// It is frozen, or the state belongs to a snapshot: `to`, in place of `from`, is for a new state.
+    Closed { from: i64, to: i64 },
+}
+
 /// A closure that gives a tag's new value, and what it gave last: it is run again only for another value.
 ///
 /// So a closure whose own calls replace the peer's state does not make itself void, unless they change this very tag.
@@ -109,6 +118,31 @@ impl<F: FnMut(i64) -> i64> Upsert<F> {
                 to
             }
         }
+    }
+}
+
+impl<L> State<L> {
+    /// Tries once to set a cell's value to `upsert` of it, where it is; returns the value stored.
+    #[inline(always)]
+    fn update_in_place(
+        &self,
+        cell: &Cell,
+        upsert: &mut Upsert<impl FnMut(i64) -> i64>,
+        epoch: &Epoch,
+    ) -> Result<i64, Unplaced> {
+        let word = cell.load();
+        if word & FROZEN != 0 && mutant!("freezer-waited-for") {
+            return Err(Unplaced::Raced);
+        }
+        let from = decode(word);
+        let early = if mutant!("epoch-before-closure") { epoch.stamp() } else { 0 };
+        let to = upsert.apply(from);
+        let now = if mutant!("epoch-before-closure") { early } else { epoch.stamp() };
+        let thawed = word & FROZEN == 0 || mutant!("frozen-bit-ignored");
+        if !thawed || now != self.epoch && !mutant!("epoch-unchecked") {
+            return Err(Unplaced::Closed { from, to });
+        }
+        if cell.swap(word, to) { Ok(to) } else { Err(Unplaced::Raced) }
     }
 }
 
@@ -232,48 +266,68 @@ impl<L: Send + Sync + 'static> Versioned<L> {
         Some(state)
     }
 
-    /// Sets `tag` to `upsert` of its value, or of 0; returns the value stored, or `None` if the record is sealed.
+    /// Sets `tag` to `upsert` of its value, or of 0; returns the value stored, or gives `upsert` back if the record is sealed.
     ///
-    /// `adopt` says what becomes of the links if the tag is new; it must revive a dead record. Linearizes at the
-    /// compare-and-swap of the cell or of the state.
-    #[inline]
-    pub(crate) fn update(
+    /// `state` is what [`Self::load`] gave under `guard`. `adopt` says what becomes of the links if the tag is new; it must revive
+    /// a dead record. Linearizes at the compare-and-swap of the cell or of the state.
+    #[inline(always)]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what is looked at, what is to be done, and what that needs"
+    )]
+    pub(crate) fn update<'g, F: FnMut(i64) -> i64>(
         &self,
+        state: &'g State<L>,
         tag: TagId,
-        epoch: &Epoch,
-        guard: &Guard,
-        upsert: &mut Upsert<impl FnMut(i64) -> i64>,
+        mut upsert: Upsert<F>,
         adopt: impl Fn(&State<L>) -> LinkEdit<L>,
+        epoch: &Epoch,
         owner: &impl Owner<L>,
-    ) -> Option<i64> {
+        guard: &'g Guard,
+    ) -> Result<i64, Upsert<F>> {
+        if let Some(cell) = state.cell(tag)
+            && let Ok(to) = state.update_in_place(cell, &mut upsert, epoch)
+        {
+            return Ok(to);
+        }
+        self.update_again(state, tag, upsert, adopt, epoch, owner, guard)
+    }
+
+    /// [`Self::update`] when the value was not to be changed in place at once.
+    #[cold]
+    #[inline(never)]
+    #[expect(clippy::too_many_arguments, reason = "as above")]
+    fn update_again<'g, F: FnMut(i64) -> i64>(
+        &self,
+        mut state: &'g State<L>,
+        tag: TagId,
+        mut upsert: Upsert<F>,
+        adopt: impl Fn(&State<L>) -> LinkEdit<L>,
+        epoch: &Epoch,
+        owner: &impl Owner<L>,
+        guard: &'g Guard,
+    ) -> Result<i64, Upsert<F>> {
         loop {
-            let state = self.load(guard);
-            let Some(cell) = state.cell(tag) else {
-                if state.is_sealed() && !mutant!("sealed-record-revived") {
-                    return None;
+            if let Some(cell) = state.cell(tag) {
+                match state.update_in_place(cell, &mut upsert, epoch) {
+                    Ok(to) => return Ok(to),
+                    Err(Unplaced::Raced) => {}
+                    Err(Unplaced::Closed { from, to }) => {
+                        if self.rewrite(state, cell, from, &[(tag, to)], epoch, owner, guard) {
+                            return Ok(to);
+                        }
+                    }
                 }
+            } else if state.is_sealed() && !mutant!("sealed-record-revived") {
+                return Err(upsert);
+            } else {
                 let to = upsert.apply(0);
                 let edit = TagEdit::Set(&[(tag, to)]);
                 if self.replace(state, edit, adopt(state), epoch, owner, guard).is_ok() {
-                    return Some(to);
+                    return Ok(to);
                 }
-                continue;
-            };
-            let from = cell.load();
-            if from & FROZEN != 0 && mutant!("freezer-waited-for") {
-                continue;
             }
-            let early = if mutant!("epoch-before-closure") { epoch.stamp() } else { 0 };
-            let to = upsert.apply(decode(from));
-            let now = if mutant!("epoch-before-closure") { early } else { epoch.stamp() };
-            let thawed = from & FROZEN == 0 || mutant!("frozen-bit-ignored");
-            if thawed && (now == state.epoch || mutant!("epoch-unchecked")) {
-                if cell.swap(from, to) {
-                    return Some(to);
-                }
-            } else if self.rewrite(state, cell, decode(from), &[(tag, to)], epoch, owner, guard) {
-                return Some(to);
-            }
+            state = self.load(guard);
         }
     }
 

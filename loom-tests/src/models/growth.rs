@@ -22,12 +22,12 @@ fn note(count: &AtomicUsize, made: bool) {
 }
 
 fn has(index: &Index<u64>, hash: u64, id: u64) -> bool {
-    index.find(hash, &reclaim::pin(), |entry| *entry == id).is_some()
+    index.find(hash, &reclaim::pin(), |entry| (*entry == id).then_some(())).is_some()
 }
 
 fn take(index: &Index<u64>, hash: u64, id: u64) {
     let guard = reclaim::pin();
-    let node = index.find(hash, &guard, |entry| *entry == id).expect("there up to now");
+    let (node, ()) = index.find(hash, &guard, |entry| (*entry == id).then_some(())).expect("there up to now");
     index.remove(node, &guard, |_, _| true);
 }
 

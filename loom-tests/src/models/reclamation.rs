@@ -104,7 +104,7 @@ fn a_kept_record_outlives_its_unlinking() {
         let other = Arc::clone(&t);
         let mut stored = None;
         together([Box::new(move || assert!(other.unlink(1, 1), "it was there"))], || {
-            stored = t.upsert_held(&held, TAG, || 0, &mut Upsert::new(|value| value + 1));
+            stored = t.upsert_held(&held, TAG, || 0, Upsert::new(|value| value + 1)).ok();
         });
         let value = t.tag_value_held(&held, TAG);
         match stored {
