@@ -222,7 +222,7 @@ impl<T: Send + Sync + 'static> Shared<T> {
 
     /// Whether the path to `node`, which is new, leads over so many removed slots that a new table is worth its while.
     ///
-    /// A peer that keeps returning has one path, which its removed slots make longer and longer, long before the table is half used.
+    /// A peer that keeps returning has one path, which its removed slots make longer and longer, long before the table is full.
     /// The limit grows with the square root of the capacity, as a migration costs the capacity and the walk the limit.
     fn is_worn(&self, table: &Table<T>, hash: u64, node: &Node<T>, guard: &Guard) -> bool {
         let limit = table.capacity().isqrt().max(64);
@@ -236,7 +236,7 @@ impl<T: Send + Sync + 'static> Shared<T> {
         if let Some(next) = table.next(guard) {
             return next;
         }
-        // A quarter full to begin with, up to half: twice the size if all were live; the same or less if most were removed.
+        // Twice the size if all were live; the same or less if most were removed. Between a quarter and half full to begin with.
         let live = self.linked.0.load(Ordering::Relaxed);
         // (In models as small as can be, so that it is left in its turn while the first migration is under way.)
         let slots = if MODEL { live + 1 } else { live * 2 };

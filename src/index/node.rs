@@ -21,11 +21,11 @@ pub(super) const SPARE_BITS: usize = if cfg!(all(
 };
 
 /// Of a node, as the attribute below says; more would make allocators leave gaps.
-pub(super) const ALIGNMENT: usize = 16;
+pub(super) const ALIGNMENT: usize = 8;
 
 /// An entry in the index.
 #[derive(Debug)]
-#[repr(C, align(16))]
+#[repr(C, align(8))]
 pub(crate) struct Node<T> {
     hash: u64,
     /// One for the index, until it has unlinked the node and every guard of that time is gone, and one for each [`Held`].

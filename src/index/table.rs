@@ -24,7 +24,7 @@ const LOW_BITS: usize = ALIGNMENT - 1;
 const HOME_SHIFT: u32 = if FINGERPRINT & LOW_BITS == 0 || MODEL { 0 } else { LOW_BITS.count_ones() };
 
 /// Eighths of a table that may be in use before it is left for a larger one. (In models half, so that they leave it soon.)
-const LIMIT: usize = if MODEL { 4 } else { 5 };
+const LIMIT: usize = if MODEL { 4 } else { 7 };
 
 /// Slots that are migrated in one go.
 pub(super) const CHUNK: usize = if MODEL { 2 } else { 64 };

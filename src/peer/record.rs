@@ -21,8 +21,9 @@ pub(crate) trait Identified: Send + Sync + 'static {
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Peer<K, C> {
-    pub(super) key: K,
+    // First, so that the pointer to the present state is in the line of the record's hash.
     pub(crate) state: Versioned<Links<C>>,
+    pub(super) key: K,
 }
 
 impl<K: Eq, C: Identified> Peer<K, C> {
