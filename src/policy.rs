@@ -175,89 +175,9 @@ impl TrimPolicy for InEmergency {
     }
 }
 
-/// One candidate in the order, small enough to be sorted by the million.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) struct Ranked {
-    /// In an emergency, protected peers come after all others.
-    pub(crate) protected: bool,
-    pub(crate) rank: Rank,
-    pub(crate) tie: u64,
-    /// Which candidate, in the order they were gathered.
-    pub(crate) index: usize,
-}
-
-/// The candidates, first to go first, sorted only as far as they are asked for.
-#[derive(Debug)]
-pub(crate) struct Order {
-    entries: Vec<Ranked>,
-    sorted: usize,
-    taken: usize,
-    step: usize,
-}
-
-impl Order {
-    /// `expected` is how many will probably be asked for.
-    pub(crate) fn new(entries: Vec<Ranked>, expected: usize) -> Self {
-        Self { entries, sorted: 0, taken: 0, step: expected.max(16) }
-    }
-
-    /// The next to go.
-    pub(crate) fn next(&mut self) -> Option<Ranked> {
-        if self.taken == self.sorted {
-            let rest = &mut self.entries[self.sorted..];
-            if rest.is_empty() {
-                return None;
-            }
-            let step = self.step.min(rest.len());
-            if step < rest.len() {
-                rest.select_nth_unstable(step - 1);
-            }
-            rest[..step].sort_unstable();
-            self.sorted += step;
-            self.step *= 2;
-        }
-        self.taken += 1;
-        Some(self.entries[self.taken - 1])
-    }
-
-    /// Those that were never taken.
-    pub(crate) fn left(&self) -> impl Iterator<Item = &Ranked> {
-        self.entries[self.taken..].iter()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn ranked(value: i64, index: usize) -> Ranked {
-        Ranked { protected: false, rank: Rank(value, 0), tie: 0, index }
-    }
-
-    #[test]
-    fn the_order_is_that_of_a_sort_however_far_it_is_asked_for() {
-        let values = [5, -3, 9, 9, 0, i64::MIN, i64::MAX, 7, 7, 7, -3, 2, 4, 8, 1, 6, 3, -1, 11, 10];
-        let entries: Vec<_> = values.iter().enumerate().map(|(index, &value)| ranked(value, index)).collect();
-        let mut sorted = entries.clone();
-        sorted.sort_unstable();
-        for expected in [0, 1, 5, 20, 100] {
-            let mut order = Order::new(entries.clone(), expected);
-            order.step = expected.max(1);
-            let taken: Vec<_> = std::iter::from_fn(|| order.next()).collect();
-            assert_eq!(taken, sorted, "expected {expected}");
-            assert_eq!(order.left().count(), 0, "all were taken");
-        }
-    }
-
-    #[test]
-    fn what_is_left_ranks_behind_what_was_taken() {
-        let entries: Vec<_> = (0..100).map(|index| ranked((index * 37 % 101) as i64, index)).collect();
-        let mut order = Order::new(entries, 3);
-        let taken: Vec<_> = (0..30).filter_map(|_| order.next()).collect();
-        let last = taken.last().expect("thirty were taken");
-        assert!(order.left().all(|left| left > last), "nothing left ranks before what was taken");
-        assert_eq!(order.left().count(), 70, "taken or left");
-    }
 
     #[test]
     fn peers_rank_as_in_the_reference() {

@@ -9,11 +9,14 @@
 #![forbid(unsafe_code)]
 
 use std::hash::{BuildHasher, Hash};
+use std::mem;
+
+use smallvec::SmallVec;
 
 use crate::index::Node;
 use crate::peer::{Identified, Links, Peer, PeerTable};
 use crate::reclaim::{self, Guard};
-use crate::sync::mutant;
+use crate::sync::{mutant, prefetch};
 use crate::versioned::State;
 
 /// A cut of `table`.
@@ -71,7 +74,9 @@ where
 
     /// Every peer of the cut, each once.
     pub(crate) fn iter(&self) -> impl Iterator<Item = PeerAt<'_, K, C>> {
-        self.table.index().walk(self.guard()).filter_map(|node| self.view(node))
+        let nodes = self.table.index().walk(self.guard());
+        let (met, seen, ready) = (SmallVec::new(), SmallVec::new(), SmallVec::new());
+        Walk { cut: self, nodes, met, seen, ready, at: 0 }
     }
 
     /// One peer of the cut.
@@ -87,5 +92,75 @@ where
     fn view<'c>(&'c self, node: &'c Node<Peer<K, C>>) -> Option<PeerAt<'c, K, C>> {
         let state = node.state.as_of(self.epoch, self.guard())?;
         state.links().map(|links| PeerAt { node, state, links })
+    }
+}
+
+/// Records that a walk fetches at a time.
+const BATCH: usize = 16;
+
+/// A walk over a cut's peers, some way ahead of which it fetches what they are made of.
+///
+/// A peer is a chain of misses: its record, which leads to its links, which lead to its first connection. So the walk proceeds by batches, each
+/// of which is a stage behind the one after it: the misses of a batch come together, while others are looked at.
+struct Walk<'c, I, K: Send + Sync + 'static, C: Send + Sync + 'static, S> {
+    cut: &'c Cut<'c, K, C, S>,
+    nodes: I,
+    /// Records that are being fetched.
+    met: SmallVec<[&'c Node<Peer<K, C>>; BATCH]>,
+    /// Peers whose links are being fetched.
+    seen: SmallVec<[PeerAt<'c, K, C>; BATCH]>,
+    /// Peers whose first connection is being fetched, or has been: from [`Self::at`] on they are next.
+    ready: SmallVec<[PeerAt<'c, K, C>; BATCH]>,
+    at: usize,
+}
+
+impl<'c, I, K, C, S> Walk<'c, I, K, C, S>
+where
+    I: Iterator<Item = &'c Node<Peer<K, C>>>,
+    K: Eq + Hash + Clone + Send + Sync + 'static,
+    C: Identified,
+    S: BuildHasher,
+{
+    /// Takes each batch a stage further. Returns whether there are peers that are ready.
+    #[inline(never)]
+    fn advance(&mut self) -> bool {
+        self.at = 0;
+        loop {
+            self.ready.clear();
+            mem::swap(&mut self.ready, &mut self.seen);
+            self.ready.iter().for_each(|at| at.links.prefetch_conn());
+            for node in self.met.drain(..) {
+                if let Some(at) = self.cut.view(node) {
+                    prefetch(at.links);
+                    self.seen.push(at);
+                }
+            }
+            for node in self.nodes.by_ref().take(BATCH) {
+                node.prefetch();
+                self.met.push(node);
+            }
+            if !self.ready.is_empty() || (self.met.is_empty() && self.seen.is_empty()) {
+                return !self.ready.is_empty();
+            }
+        }
+    }
+}
+
+impl<'c, I, K, C, S> Iterator for Walk<'c, I, K, C, S>
+where
+    I: Iterator<Item = &'c Node<Peer<K, C>>>,
+    K: Eq + Hash + Clone + Send + Sync + 'static,
+    C: Identified,
+    S: BuildHasher,
+{
+    type Item = PeerAt<'c, K, C>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.at == self.ready.len() && !self.advance() {
+            return None;
+        }
+        self.at += 1;
+        Some(self.ready[self.at - 1])
     }
 }

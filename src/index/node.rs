@@ -6,7 +6,7 @@ use std::ops::Deref;
 use std::ptr::NonNull;
 
 use crate::reclaim::{self, Guard};
-use crate::sync::{AtomicUsize, Ordering, mutant, ordering};
+use crate::sync::{AtomicUsize, Ordering, mutant, ordering, prefetch};
 
 /// The bits of an address that no node's has set, left to the tables: the low ones by alignment, and where every allocator
 /// keeps to 48 bits the high ones. (Not on Android, which tags heap addresses.)
@@ -38,6 +38,14 @@ impl<T> Node<T> {
     #[inline]
     pub(crate) fn hash(&self) -> u64 {
         self.hash
+    }
+
+    /// Has its first lines on their way: all of a small node's.
+    #[inline]
+    pub(crate) fn prefetch(&self) {
+        for line in 0..size_of::<Self>().div_ceil(64).min(4) {
+            prefetch(std::ptr::from_ref(self).wrapping_byte_add(line * 64));
+        }
     }
 
     pub(super) fn as_ptr(&self) -> *mut Self {

@@ -28,8 +28,6 @@ const LIMIT: usize = if MODEL { 4 } else { 7 };
 
 /// Slots that are migrated in one go.
 pub(super) const CHUNK: usize = if MODEL { 2 } else { 64 };
-/// Slots that a walk reads ahead of the entry it yields.
-const AHEAD: usize = 12;
 
 /// A slot's content: a pointer with marks and a fingerprint in its spare bits.
 type Word<T> = *mut Node<T>;
@@ -402,13 +400,9 @@ impl<T: Send + Sync + 'static> Table<T> {
         }
     }
 
-    /// The entries that are in this table, in no order.
+    /// The entries that are in this table, in no order. Nothing of them is read: whoever is to read them may fetch some ahead.
     pub(super) fn walk<'g>(&'g self, guard: &'g Guard) -> impl Iterator<Item = &'g Node<T>> + use<'g, T> {
-        let slots = self.slots();
-        slots.iter().enumerate().filter_map(move |(at, slot)| {
-            if let Some(ahead) = slots.get(at + AHEAD) {
-                prefetch(node_of(ahead.load(Ordering::Relaxed)));
-            }
+        self.slots().iter().filter_map(move |slot| {
             let word = read(slot);
             if word.addr() <= FROZEN || has(word, REMOVED) {
                 return None;

@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 
 use crate::index::Node;
 use crate::reclaim::Guard;
+use crate::sync::prefetch;
 use crate::versioned::{Owner, State, TagId, Tags, Versioned};
 
 /// A connection as the table sees it: something with an identity.
@@ -130,6 +131,13 @@ impl<C> Links<C> {
     /// Connections that are not being closed.
     pub(crate) fn open(&self) -> impl Iterator<Item = &Conn<C>> {
         self.conns.iter().filter(|conn| !conn.is_closing())
+    }
+
+    /// Has the first connection on its way.
+    pub(crate) fn prefetch_conn(&self) {
+        if let Some(conn) = self.conns.first() {
+            prefetch(Arc::as_ptr(&conn.entry));
+        }
     }
 
     /// Those of them that were opened at that time or before.

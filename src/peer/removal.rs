@@ -1,5 +1,6 @@
 //! What a trim does to a peer: claim its connections, or drop what has outlived its time without one.
 
+use std::cell::Cell;
 use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use smallvec::SmallVec;
 use super::{Identified, Links, Peer, PeerTable};
 use crate::index::Node;
 use crate::reclaim::Guard;
-use crate::sync::{Ordering, mutant};
+use crate::sync::{MODEL, Ordering, mutant, prefetch};
 use crate::versioned::{LinkEdit, Refused, State, TagEdit, Tags};
 
 /// What must hold, at the claim, of a peer that a trim chose.
@@ -66,7 +67,11 @@ where
         worth: &dyn Fn(&Tags) -> i64,
         guard: &Guard,
     ) -> Claim<C> {
-        let fit = |tags: &Tags| worth(tags) <= terms.cutoff;
+        let value = Cell::new(0);
+        let fit = |tags: &Tags| {
+            value.set(worth(tags));
+            value.get() <= terms.cutoff
+        };
         let now_worth = |state: &State<Links<C>>| worth(&state.tags().collect::<SmallVec<[_; 4]>>());
         loop {
             let state = node.state.load(guard);
@@ -95,12 +100,25 @@ where
             match node.state.replace(state, TagEdit::KeepIf(&fit), edit, &self.epoch, node, guard) {
                 Ok(()) => {
                     self.counts.0.closing.fetch_add(conns.len(), Ordering::Relaxed);
-                    // The old state is frozen, and this guard keeps it.
-                    return Claim::Closed { conns, value: now_worth(state), protected };
+                    return Claim::Closed { conns, value: value.get(), protected };
                 }
                 Err(Refused::Unfit) => return Claim::Raised,
                 Err(Refused::Raced) => {}
             }
+        }
+    }
+
+    /// Has the present links of a record on their way, which is soon to be claimed. (In models nothing is read ahead.)
+    pub(crate) fn prefetch_links(&self, node: &Node<Peer<K, C>>, guard: &Guard) {
+        if !MODEL && let Some(links) = node.state.load(guard).links() {
+            prefetch(links);
+        }
+    }
+
+    /// The same of its first connection, once its links are there.
+    pub(crate) fn prefetch_conn(&self, node: &Node<Peer<K, C>>, guard: &Guard) {
+        if !MODEL && let Some(links) = node.state.load(guard).links() {
+            links.prefetch_conn();
         }
     }
 

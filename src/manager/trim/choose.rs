@@ -5,12 +5,14 @@ use std::hash::Hash;
 use ahash::RandomState;
 
 use super::Inner;
+use super::order::{Gathered, Order, Ranked};
 use crate::connection::{Connection, Direction, Entry};
+use crate::index::Node;
 use crate::manager::decaying::Appraiser;
 use crate::manager::settings::{GracePer, Settings};
 use crate::manager::time::nanos;
-use crate::peer::{ClaimTerms, Conn, ExpiryTerms};
-use crate::policy::{Candidate, Census, InEmergency, Order, Ranked, TrimPolicy};
+use crate::peer::{ClaimTerms, ExpiryTerms, Links, Peer};
+use crate::policy::{Candidate, Census, InEmergency, TrimPolicy};
 use crate::report::{TrimOutcome, TrimTrigger};
 use crate::snapshot::{Cut, PeerAt};
 
@@ -53,15 +55,10 @@ impl<'s> Basis<'s> {
         self.appraiser.worth(at.state.tags())
     }
 
-    /// The connections of a peer that may be closed: none if it is exempt.
-    fn candidates<'c, P, C: Connection>(
-        &self,
-        at: &PeerAt<'c, P, Entry<C>>,
-    ) -> impl Iterator<Item = &'c Conn<Entry<C>>> + use<'c, P, C> {
-        let links = at.links;
+    /// What of a peer's connections may be closed, by when they were opened; `None` if the peer is exempt.
+    fn past_grace<C>(&self, links: &Links<C>) -> Option<u64> {
         let exempt = links.is_protected() && !self.emergency();
-        let grace = self.grace.filter(|grace| !exempt && links.first_seen() <= grace.seen_by);
-        grace.into_iter().flat_map(|grace| links.open_since(grace.opened_by))
+        self.grace.filter(|grace| !exempt && links.first_seen() <= grace.seen_by).map(|grace| grace.opened_by)
     }
 }
 
@@ -87,17 +84,32 @@ fn grace(settings: &Settings, trigger: TrimTrigger, now: u64) -> Option<PastGrac
 
 /// A peer that may be chosen.
 pub(super) struct Facts<'c, P, C: Connection> {
-    pub(super) at: PeerAt<'c, P, Entry<C>>,
+    pub(super) node: &'c Node<Peer<P, Entry<C>>>,
+    /// As it was chosen by: an update that straddles the snapshot may since have come into it.
+    pub(super) links: &'c Links<Entry<C>>,
     pub(super) value: i64,
     pub(super) connections: usize,
 }
 
+impl<P, C: Connection> Clone for Facts<'_, P, C> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<P, C: Connection> Copy for Facts<'_, P, C> {}
+
+impl<P, C: Connection> Ranked for Facts<'_, P, C> {
+    fn tie(&self) -> u64 {
+        self.node.hash()
+    }
+}
+
 /// What was decided from a snapshot.
 pub(super) struct Choice<'c, P, C: Connection> {
-    pub(super) peers: Vec<Facts<'c, P, C>>,
-    pub(super) order: Order,
-    /// The first to go: together they hold as many connections as are to be closed, or they are all there are.
-    pub(super) chosen: Vec<Ranked>,
+    pub(super) order: Order<Facts<'c, P, C>>,
+    /// How many of the order are the first to go: together they hold as many connections as are to be closed, or they are all there are.
+    pub(super) chosen: usize,
     pub(super) census: Census,
     pub(super) target: usize,
     pub(super) cutoff: Option<i64>,
@@ -119,26 +131,25 @@ where
         Basis { settings, trigger, appraiser, grace: grace(settings, trigger, now), allowed }
     }
 
-    /// Decides from `cut` whom to close. Peers that are exempt are told to `exempt`.
+    /// Decides from `cut` whom to close. Tells `each` every peer, and whether it is a candidate.
     pub(super) fn choose<'c>(
         &self,
         cut: &'c TableCut<'_, P, C>,
         basis: &Basis<'_>,
-        mut exempt: impl FnMut(PeerAt<'c, P, Entry<C>>),
+        mut each: impl FnMut(PeerAt<'c, P, Entry<C>>, bool),
     ) -> Choice<'c, P, C> {
         let (policy, settings) = (basis.policy(), basis.settings);
         let (mut open, mut candidates) = (0, 0);
-        let (mut peers, mut entries) = (Vec::new(), Vec::new());
+        let mut gathered = Gathered::with_capacity(self.table.len());
         for at in cut.iter() {
             open += at.links.open().count();
-            let Some(candidate) = candidate(&at, basis) else {
-                exempt(at);
-                continue;
-            };
+            let candidate = candidate(&at, basis);
+            each(at, candidate.is_some());
+            let Some(candidate) = candidate else { continue };
             candidates += candidate.connections;
-            let (protected, index) = (candidate.protected, peers.len());
-            entries.push(Ranked { protected, rank: policy.rank(&candidate), tie: at.node.hash(), index });
-            peers.push(Facts { at, value: candidate.value, connections: candidate.connections });
+            let rank = policy.rank(&candidate);
+            let Candidate { value, connections, protected, .. } = candidate;
+            gathered.push(Facts { node: at.node, links: at.links, value, connections }, rank, protected);
         }
         let (low_water, high_water) = (settings.low_water, settings.high_water);
         let census = Census { low_water, high_water, open, candidates };
@@ -146,14 +157,17 @@ where
         let most = settings.steady.filter(|_| basis.trigger == TrimTrigger::Steady);
         let target = most.map_or(wanted, |most| wanted.min(most.get()));
         let goal = basis.allowed.map_or(target, |allowed| target.min(allowed));
-        let mut order = Order::new(entries, goal.min(peers.len()));
-        let (mut chosen, mut cutoff, mut connections) = (Vec::new(), None, 0);
+        let expected = goal.min(gathered.len());
+        let mut order = gathered.into_order(expected);
+        let (mut cutoff, mut connections) = (None, 0);
         while connections < goal {
             let Some(next) = order.next() else { break };
-            connections += peers[next.index].connections;
-            cutoff = cutoff.max(Some(peers[next.index].value));
-            chosen.push(next);
+            let peer = order.at(next);
+            connections += peer.connections;
+            cutoff = cutoff.max(Some(peer.value));
         }
+        let chosen = order.taken();
+        order.rewind();
         let outcome = match target {
             _ if !settings.enabled() => TrimOutcome::Disabled,
             0 if open <= low_water => TrimOutcome::NothingToDo,
@@ -162,16 +176,16 @@ where
             _ if connections >= goal => TrimOutcome::RateLimited,
             _ => TrimOutcome::Short,
         };
-        Choice { peers, order, chosen, census, target, cutoff, outcome }
+        Choice { order, chosen, census, target, cutoff, outcome }
     }
 }
 
 /// What a policy is shown of a peer; `None` if it is exempt.
+#[inline]
 fn candidate<P, C: Connection>(at: &PeerAt<'_, P, Entry<C>>, basis: &Basis<'_>) -> Option<Candidate> {
-    let mut connections = 0;
-    let mut streams = Some(0_usize);
-    let mut inbound = false;
-    for conn in basis.candidates(at) {
+    let opened_by = basis.past_grace(at.links)?;
+    let (mut connections, mut streams, mut inbound) = (0, Some(0_usize), false);
+    for conn in at.links.open_since(opened_by) {
         connections += 1;
         let more = conn.entry.conn.stream_count();
         streams = streams.zip(more).map(|(sum, more)| sum.saturating_add(more));

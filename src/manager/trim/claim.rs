@@ -2,13 +2,12 @@
 
 use std::collections::VecDeque;
 use std::hash::Hash;
-use std::vec;
 
-use super::choose::{Basis, TableCut};
+use super::choose::{Basis, Facts, TableCut};
+use super::order::{Order, Place};
 use super::{CancelToken, Inner, ToClose};
 use crate::connection::{Connection, Direction};
 use crate::peer::Claim;
-use crate::policy::{Order, Ranked};
 use crate::report::{ClosedPeer, SpareReason, SparedPeer, TrimOutcome, TrimReport};
 use crate::versioned::Tags;
 
@@ -17,37 +16,31 @@ use crate::versioned::Tags;
 /// An emergency comes back to whom it spared, whatever they are worth by then: to those raised since the snapshot before any protected one, and
 /// to those protected since at the end.
 struct Turns {
-    chosen: vec::IntoIter<Ranked>,
     /// A protected one that lets the raised ones go first.
-    held: Option<Ranked>,
+    held: Option<Place>,
     /// The raised ones, and the protected ones.
-    put_off: [VecDeque<(Ranked, SpareReason)>; 2],
+    put_off: [VecDeque<(Place, SpareReason)>; 2],
 }
 
 impl Turns {
-    fn new(chosen: Vec<Ranked>) -> Self {
-        Self { chosen: chosen.into_iter(), held: None, put_off: [VecDeque::new(), VecDeque::new()] }
+    fn new() -> Self {
+        Self { held: None, put_off: [VecDeque::new(), VecDeque::new()] }
     }
 
     /// The next one, and whether it was put off before.
-    fn next(&mut self, order: &mut Order) -> Option<(Ranked, bool)> {
-        let next = self.held.take().or_else(|| self.chosen.next()).or_else(|| order.next());
+    fn next<P, C: Connection>(&mut self, order: &mut Order<Facts<'_, P, C>>) -> Option<(Place, bool)> {
+        let next = self.held.take().or_else(|| order.next());
         let [raised, protected] = &mut self.put_off;
-        if let Some(next) = next.filter(|next| !next.protected || raised.is_empty()) {
+        if let Some(next) = next.filter(|next| !next.is_protected() || raised.is_empty()) {
             return Some((next, false));
         }
         self.held = next;
         raised.pop_front().or_else(|| protected.pop_front()).map(|(again, _)| (again, true))
     }
 
-    fn put_off(&mut self, spared: Ranked, reason: SpareReason) {
-        let protected = spared.protected || reason == SpareReason::Protected;
-        self.put_off[usize::from(protected)].push_back((Ranked { protected, ..spared }, reason));
-    }
-
-    /// The chosen ones that were never taken.
-    fn left(&self) -> impl Iterator<Item = &Ranked> {
-        self.held.iter().chain(self.chosen.as_slice())
+    fn put_off(&mut self, spared: Place, reason: SpareReason) {
+        let protected = spared.is_protected() || reason == SpareReason::Protected;
+        self.put_off[usize::from(protected)].push_back((spared.protected(protected), reason));
     }
 }
 
@@ -65,7 +58,10 @@ where
         cancel: &CancelToken,
     ) -> ToClose<C> {
         let emergency = basis.emergency();
-        let mut choice = self.choose(cut, basis, |_| ());
+        let expiry = basis.expiry();
+        let mut choice = self.choose(cut, basis, |at, _| {
+            report.expired += usize::from(self.expire(at, cut, basis, expiry));
+        });
         report.candidates = choice.census.candidates;
         report.target = choice.target;
         report.allowed = basis.allowed;
@@ -75,7 +71,9 @@ where
         // After the policy, which may have taken its time.
         let claims_at = self.time.now();
         let mut claimed = ToClose::new(report.trigger);
-        let mut turns = Turns::new(std::mem::take(&mut choice.chosen));
+        claimed.entries.reserve(choice.chosen);
+        report.closed.reserve(choice.chosen);
+        let mut turns = Turns::new();
         let mut done = 0;
         report.outcome = if choice.target == 0 { choice.outcome } else { TrimOutcome::Reached };
         while done < choice.target {
@@ -87,20 +85,26 @@ where
                 report.outcome = TrimOutcome::RateLimited;
                 break;
             }
+            // A claim is a chain of misses, as is a step of the walk; its victims come in no order of memory.
+            if choice.order.begins_batch() {
+                choice.order.coming(3).for_each(|peer| peer.node.prefetch());
+                choice.order.coming(2).for_each(|peer| self.table.prefetch_links(peer.node, cut.guard()));
+                choice.order.coming(1).for_each(|peer| self.table.prefetch_conn(peer.node, cut.guard()));
+            }
             let Some((next, again)) = turns.next(&mut choice.order) else {
                 report.outcome = TrimOutcome::Short;
                 break;
             };
-            let peer = &choice.peers[next.index];
+            let peer = *choice.order.at(next);
             // Cloned before the claim, as it may panic: what is claimed is closed, whatever happens.
-            let id = peer.at.node.key().clone();
+            let id = peer.node.key().clone();
             let cutoff = choice.cutoff.map_or(peer.value, |cutoff| cutoff.max(peer.value));
             choice.cutoff = Some(cutoff);
             let cutoff = if again { i64::MAX } else { cutoff };
             let worths = self.reappraiser(basis.appraiser.now);
             let worth = |tags: &Tags| worths.worth(tags);
-            let terms = basis.claim_terms(claims_at, cutoff, emergency && next.protected);
-            let claim = |terms| self.table.claim(peer.at.node, peer.at.links, terms, &worth, cut.guard());
+            let terms = basis.claim_terms(claims_at, cutoff, emergency && next.is_protected());
+            let claim = |terms| self.table.claim(peer.node, peer.links, terms, &worth, cut.guard());
             let reason = match terms.map_or(Claim::InGrace, claim) {
                 Claim::Closed { conns, value, protected } => {
                     let (connections, reason) = (conns.len(), claimed.reason);
@@ -133,12 +137,13 @@ where
             report.spared.push(SparedPeer { peer: id, value: peer.value, reason });
         }
         report.spared.extend(turns.put_off.iter().flatten().map(|(ranked, reason)| {
-            let peer = &choice.peers[ranked.index];
-            SparedPeer { peer: peer.at.node.key().clone(), value: peer.value, reason: *reason }
+            let peer = choice.order.at(*ranked);
+            SparedPeer { peer: peer.node.key().clone(), value: peer.value, reason: *reason }
         }));
+        report.closed.shrink_to_fit();
         report.cutoff = choice.cutoff;
-        let kept = turns.left().chain(choice.order.left());
-        report.lowest_kept = kept.map(|ranked| choice.peers[ranked.index].value).min();
+        let held = turns.held.map(|held| choice.order.at(held));
+        report.lowest_kept = held.into_iter().chain(choice.order.left()).map(|kept| kept.value).min();
         claimed
     }
 }

@@ -9,7 +9,6 @@ use crate::connection::{Connection, Entry};
 use crate::manager::BasicConnManager;
 use crate::manager::settings::GracePer;
 use crate::manager::time::nanos;
-use crate::policy::Ranked;
 use crate::report::{Exemption, Explanation, Standing, TrimTrigger};
 use crate::snapshot::{Cut, PeerAt};
 
@@ -101,24 +100,28 @@ where
         let cut = Cut::take(&self.table);
         let basis = self.basis(&settings, TrimTrigger::Explicit);
         let mut exempt = Vec::new();
-        let mut choice = self.choose(&cut, &basis, |at| {
-            if basis.appraiser.finds(&at) && wanted(at.node.key()) {
+        let mut choice = self.choose(&cut, &basis, |at, candidate| {
+            if !candidate && basis.appraiser.finds(&at) && wanted(at.node.key()) {
                 exempt.push((basis.value(&at), at.node.hash(), at));
             }
         });
         exempt.sort_unstable_by_key(|&(value, tie, _)| (value, tie));
-        let (closed, of) = (choice.chosen.len(), choice.peers.len());
-        let rest = std::iter::from_fn(|| choice.order.next());
-        let ranked: Vec<Ranked> = choice.chosen.iter().copied().chain(rest).collect();
-        let candidates = ranked.iter().enumerate().filter_map(|(place, ranked)| {
-            let Facts { at, value, connections } = &choice.peers[ranked.index];
-            let (rank, connections, closes) = (ranked.rank, *connections, place < closed);
-            let standing = || Standing::Candidate { place, of, rank, connections, closes };
-            wanted(at.node.key()).then(|| explanation(at, *value, standing()))
+        let (closed, of) = (choice.chosen, choice.order.len());
+        let order = &mut choice.order;
+        let ranked =
+            std::iter::from_fn(|| order.next().map(|next| (order.rank(next), *order.at(next)))).enumerate();
+        let candidates = ranked.filter_map(|(place, (rank, Facts { node, links, value, connections }))| {
+            let standing = || Standing::Candidate { place, of, rank, connections, closes: place < closed };
+            wanted(node.key()).then(|| explanation(node.key(), links.open().count(), value, standing()))
         });
-        let exempt = exempt
-            .iter()
-            .map(|(value, _, at)| explanation(at, *value, Standing::Exempt(self.exemptions(at, &basis))));
+        let exempt = exempt.iter().map(|(value, _, at)| {
+            explanation(
+                at.node.key(),
+                at.links.open().count(),
+                *value,
+                Standing::Exempt(self.exemptions(at, &basis)),
+            )
+        });
         candidates.chain(exempt).collect()
     }
 
@@ -158,10 +161,6 @@ where
     }
 }
 
-fn explanation<P: Eq + Clone, C: Connection>(
-    at: &PeerAt<'_, P, Entry<C>>,
-    value: i64,
-    standing: Standing,
-) -> Explanation<P> {
-    Explanation { peer: at.node.key().clone(), value, connections: at.links.open().count(), standing }
+fn explanation<P: Clone>(peer: &P, connections: usize, value: i64, standing: Standing) -> Explanation<P> {
+    Explanation { peer: peer.clone(), value, connections, standing }
 }

@@ -4,6 +4,7 @@ mod calls;
 mod choose;
 mod claim;
 mod explain;
+mod order;
 
 use std::collections::VecDeque;
 use std::hash::Hash;
@@ -16,11 +17,11 @@ use super::Inner;
 use super::gate::{Lead, Meanwhile, Turn};
 use super::settings::Settings;
 use crate::connection::{CloseReason, Connection, Entry};
-use crate::peer::{Identified, Tagged, tagged};
+use crate::peer::{ExpiryTerms, Identified, Tagged, tagged};
 use crate::report::{PlannedPeer, TrimOutcome, TrimPlan, TrimReport, TrimTrigger};
-use crate::snapshot::Cut;
+use crate::snapshot::{Cut, PeerAt};
 
-use choose::{Basis, TableCut};
+use choose::{Basis, Facts, TableCut};
 
 /// Cancels a trim between two claims. Clones are the same token.
 ///
@@ -82,7 +83,7 @@ where
         };
         let Some(trigger) = trigger else {
             let cut = Cut::take(&self.table);
-            self.expire(&cut, &self.basis(&settings, TrimTrigger::Background));
+            self.expire_all(&cut, &self.basis(&settings, TrimTrigger::Background));
             return;
         };
         // A trim that is running on another thread is left to it.
@@ -133,10 +134,10 @@ where
         let claimed = {
             let cut = Cut::take(&self.table);
             let basis = self.basis(settings, trigger);
-            report.expired = self.expire(&cut, &basis);
             if settings.enabled() {
                 self.claim(&cut, &basis, &mut report, cancel)
             } else {
+                report.expired = self.expire_all(&cut, &basis);
                 ToClose::new(trigger)
             }
         };
@@ -192,44 +193,48 @@ where
         }
         let cut = Cut::take(&self.table);
         let basis = self.basis(&settings, TrimTrigger::Explicit);
-        let choice = self.choose(&cut, &basis, |_| ());
+        let mut choice = self.choose(&cut, &basis, |_, _| ());
         plan.outcome = choice.outcome;
         plan.candidates = choice.census.candidates;
         plan.target = choice.target;
         plan.allowed = basis.allowed;
         plan.cutoff = choice.cutoff;
-        plan.victims = choice
-            .chosen
-            .iter()
-            .map(|ranked| {
-                let peer = &choice.peers[ranked.index];
-                PlannedPeer {
-                    peer: peer.at.node.key().clone(),
-                    value: peer.value,
-                    connections: peer.connections,
-                }
-            })
-            .collect();
+        plan.victims.reserve_exact(choice.chosen);
+        while plan.victims.len() < choice.chosen {
+            if choice.order.begins_batch() {
+                choice.order.coming(2).for_each(|peer| peer.node.prefetch());
+            }
+            let Some(next) = choice.order.next() else { break };
+            let Facts { node, value, connections, .. } = *choice.order.at(next);
+            plan.victims.push(PlannedPeer { peer: node.key().clone(), value, connections });
+        }
         plan
     }
 
-    /// Drops temporary records whose grace is over, tags whose peers left too long ago, and values that have decayed away. Returns how many
-    /// peers the first two were.
-    fn expire(&self, cut: &TableCut<'_, P, C>, basis: &Basis<'_>) -> usize {
+    /// [Expires](Self::expire) every peer. Returns how many went.
+    fn expire_all(&self, cut: &TableCut<'_, P, C>, basis: &Basis<'_>) -> usize {
         let terms = basis.expiry();
-        let mut expired = 0;
-        for at in cut.iter() {
-            if at.links.is_away(at.state) && self.table.expire(at.node, terms, cut.guard()) {
-                expired += 1;
-                continue;
-            }
-            for tag in tagged(at.state.tags()) {
-                let Tagged::Decaying(id, _) = tag else { continue };
-                let gone = |stored| basis.appraiser.value(id, &stored).is_none();
-                self.table.drop_decaying_if(at.node, id, gone, cut.guard());
-            }
+        cut.iter().filter(|&at| self.expire(at, cut, basis, terms)).count()
+    }
+
+    /// Drops a temporary record whose grace is over, the tags of a peer that left too long ago, and values that have decayed away. Returns
+    /// whether the peer was one of the first two.
+    fn expire(
+        &self,
+        at: PeerAt<'_, P, Entry<C>>,
+        cut: &TableCut<'_, P, C>,
+        basis: &Basis<'_>,
+        terms: ExpiryTerms,
+    ) -> bool {
+        if at.links.is_away(at.state) && self.table.expire(at.node, terms, cut.guard()) {
+            return true;
         }
-        expired
+        for tag in tagged(at.state.tags()) {
+            let Tagged::Decaying(id, _) = tag else { continue };
+            let gone = |stored| basis.appraiser.value(id, &stored).is_none();
+            self.table.drop_decaying_if(at.node, id, gone, cut.guard());
+        }
+        false
     }
 }
 
