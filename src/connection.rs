@@ -6,7 +6,7 @@ use std::fmt::{self, Debug};
 use std::hash::Hash;
 use std::time::SystemTime;
 
-use crate::peer::Identified;
+use crate::peer::{Conn, Identified};
 
 /// Who opened a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -112,23 +112,31 @@ pub struct ConnInfo {
 #[derive(Debug)]
 pub(crate) struct Entry<C: Connection> {
     id: C::Id,
-    pub(crate) direction: Direction,
     pub(crate) conn: C,
 }
 
 impl<C: Connection> Entry<C> {
     pub(crate) fn new(conn: C) -> Self {
-        Self { id: conn.id(), direction: conn.direction(), conn }
+        Self { id: conn.id(), conn }
     }
+}
 
-    pub(crate) fn info(&self, opened: SystemTime, closing: bool) -> ConnInfo {
-        ConnInfo {
-            id: format!("{:?}", self.id),
-            remote_addr: self.conn.remote_addr(),
-            direction: self.direction,
+impl<C: Connection> Conn<Entry<C>> {
+    pub(crate) fn direction(&self) -> Direction {
+        if self.is_inbound() { Direction::Inbound } else { Direction::Outbound }
+    }
+}
+
+impl ConnInfo {
+    /// What is known of a connection that was opened at that time.
+    pub(crate) fn of<C: Connection>(conn: &Conn<Entry<C>>, opened: SystemTime) -> Self {
+        Self {
+            id: format!("{:?}", conn.entry.id),
+            remote_addr: conn.entry.conn.remote_addr(),
+            direction: conn.direction(),
             opened,
-            closing,
-            streams: self.conn.stream_count(),
+            closing: conn.is_closing(),
+            streams: conn.entry.conn.stream_count(),
         }
     }
 }

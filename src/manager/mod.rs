@@ -33,7 +33,7 @@ use std::sync::atomic::AtomicBool;
 use ahash::RandomState;
 use arc_swap::ArcSwap;
 
-use crate::connection::{Connection, Entry};
+use crate::connection::{ConnInfo, Connection, Direction, Entry};
 use crate::interface::{CloseError, ConnLimiter, LimitError, Protection, TagInfo};
 use crate::names::{AsTag, Names, Tag};
 use crate::peer::{Conn, Identified, PeerTable, Tagged, tagged};
@@ -242,10 +242,7 @@ where
             value: sum(tags.values().chain(decaying.values()).copied()),
             tags,
             decaying,
-            conns: conns
-                .iter()
-                .map(|conn| conn.entry.info(time.time_of_day(conn.opened()), conn.is_closing()))
-                .collect(),
+            conns: conns.iter().map(|conn| ConnInfo::of(conn, time.time_of_day(conn.opened()))).collect(),
         })
     }
 
@@ -345,10 +342,11 @@ where
     /// Linearizable per peer. The events of one connection must come in order: a `disconnected` that overtakes its `connected` is ignored.
     #[doc(alias = "Connected")]
     pub fn connected(&self, peer: &P, conn: C) {
+        let inbound = conn.direction() == Direction::Inbound;
         let entry = Arc::new(Entry::new(conn));
         let (inner, now) = (&*self.inner, self.inner.time.now());
         let left_by = || now.checked_sub(nanos(inner.settings.load().keep_tags));
-        if !inner.table.connect(peer, &entry, now, left_by) {
+        if !inner.table.connect(peer, &entry, now, inbound, left_by) {
             self.ignore("connected twice", entry.id());
         }
     }

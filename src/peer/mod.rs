@@ -301,7 +301,7 @@ where
         }
     }
 
-    /// Adds a connection, opened `now`. Returns whether it was new.
+    /// Adds a connection, opened `now`, by the peer if it is `inbound`. Returns whether it was new.
     ///
     /// Of a peer that has left, the tags go if it left at `left_by()` or before.
     pub(crate) fn connect(
@@ -309,12 +309,13 @@ where
         key: &K,
         entry: &Arc<C>,
         now: u64,
+        inbound: bool,
         left_by: impl Fn() -> Option<u64>,
     ) -> bool {
         let guard = reclaim::pin();
         loop {
             let Some((node, state)) = self.see(key, &guard) else {
-                let make = || Peer::new(key.clone(), Links::new(now).with_conn(entry, now), &[]);
+                let make = || Peer::new(key.clone(), Links::new(now).with_conn(entry, now, inbound), &[]);
                 if self.insert(key, make, &guard).1 {
                     break;
                 }
@@ -327,9 +328,9 @@ where
                     if links.has_left() && left_by().is_some_and(|by| links.first_seen() <= by) {
                         tags = TagEdit::Clear;
                     }
-                    links.with_conn(entry, now)
+                    links.with_conn(entry, now, inbound)
                 }
-                None => Links::new(now).with_conn(entry, now),
+                None => Links::new(now).with_conn(entry, now, inbound),
             };
             if self.replace(node, state, tags, LinkEdit::Become(links), &guard) {
                 break;

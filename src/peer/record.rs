@@ -60,24 +60,33 @@ pub(crate) struct Links<C> {
 #[derive(Debug)]
 pub(crate) struct Conn<C> {
     pub(crate) entry: Arc<C>,
-    /// When it was opened, over the closing bit: one word, so that a peer with one connection has its links in one line.
+    /// When it was opened, under two bits: one word, so that a peer with one connection has its links in one line.
     opened: u64,
 }
 
 /// Set in a connection's time: a claim took it, and its close has been, or is about to be, issued.
 const CLOSING: u64 = 1 << 63;
 
+/// Set in a connection's time: the peer opened it.
+const INBOUND: u64 = 1 << 62;
+
 /// Set in a peer's time: its last connection went then, and its tags are kept for a while.
 const LEFT: u64 = 1 << 63;
 
 impl<C> Conn<C> {
-    /// `opened` saturates at 292 years of the manager's time.
-    fn new(entry: &Arc<C>, opened: u64) -> Self {
-        Self { entry: Arc::clone(entry), opened: opened.min(CLOSING - 1) }
+    /// `opened` saturates at 146 years of the manager's time.
+    fn new(entry: &Arc<C>, opened: u64, inbound: bool) -> Self {
+        let direction = if inbound { INBOUND } else { 0 };
+        Self { entry: Arc::clone(entry), opened: opened.min(INBOUND - 1) | direction }
     }
 
     pub(crate) fn opened(&self) -> u64 {
-        self.opened & !CLOSING
+        self.opened & !(CLOSING | INBOUND)
+    }
+
+    /// Whether the peer opened it.
+    pub(crate) fn is_inbound(&self) -> bool {
+        self.opened & INBOUND != 0
     }
 
     /// Whether a claim took it.
@@ -179,9 +188,9 @@ impl<C> Links<C> {
     }
 
     /// With one more connection; the first one sets the first-seen time anew.
-    pub(super) fn with_conn(&self, entry: &Arc<C>, now: u64) -> Self {
+    pub(super) fn with_conn(&self, entry: &Arc<C>, now: u64, inbound: bool) -> Self {
         let mut links = self.with_conns(self.conns.len() + 1, self.conns.iter());
-        links.conns.push(Conn::new(entry, now));
+        links.conns.push(Conn::new(entry, now, inbound));
         if self.conns.is_empty() {
             links.seen = now.min(LEFT - 1);
         }

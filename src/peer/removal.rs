@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::{Identified, Links, Peer, PeerTable};
+use super::{Conn, Identified, Links, Peer, PeerTable};
 use crate::index::Node;
 use crate::reclaim::Guard;
 use crate::sync::{MODEL, Ordering, mutant, prefetch};
@@ -38,7 +38,7 @@ pub(crate) struct ExpiryTerms {
 #[derive(Debug)]
 pub(crate) enum Claim<C> {
     /// These connections are the claimer's to close.
-    Closed { conns: SmallVec<[Arc<C>; 1]>, value: i64, protected: bool },
+    Closed { conns: SmallVec<[Conn<C>; 1]>, value: i64, protected: bool },
     /// None of the chosen connections is still held and open.
     Gone,
     /// The peer has been protected since.
@@ -76,12 +76,12 @@ where
         loop {
             let state = node.state.load(guard);
             let Some(links) = state.links() else { return Claim::Gone };
-            let taken = |conn: &super::Conn<C>| {
+            let taken = |conn: &Conn<C>| {
                 (!conn.is_closing() || mutant!("closing-claimed-again"))
                     && chosen.open_since(terms.opened_by).any(|open| Arc::ptr_eq(&open.entry, &conn.entry))
             };
-            let conns: SmallVec<[Arc<C>; 1]> =
-                links.conns.iter().filter(|conn| taken(conn)).map(|conn| Arc::clone(&conn.entry)).collect();
+            let conns: SmallVec<[Conn<C>; 1]> =
+                links.conns.iter().filter(|conn| taken(conn)).cloned().collect();
             if conns.is_empty() {
                 return Claim::Gone;
             }

@@ -58,7 +58,7 @@ impl Short for Table {
     }
 
     fn link(&self, peer: u64, id: u8) -> bool {
-        self.connect(&peer, &Arc::new(Link(id)), 0, || None)
+        self.connect(&peer, &Arc::new(Link(id)), 0, false, || None)
     }
 
     fn unlink(&self, peer: u64, id: u8) -> bool {

@@ -6,7 +6,7 @@ use ahash::RandomState;
 
 use super::Inner;
 use super::order::{Gathered, Order, Ranked};
-use crate::connection::{Connection, Direction, Entry};
+use crate::connection::{Connection, Entry};
 use crate::index::Node;
 use crate::manager::decaying::Appraiser;
 use crate::manager::settings::{GracePer, Settings};
@@ -189,7 +189,7 @@ fn candidate<P, C: Connection>(at: &PeerAt<'_, P, Entry<C>>, basis: &Basis<'_>) 
         connections += 1;
         let more = conn.entry.conn.stream_count();
         streams = streams.zip(more).map(|(sum, more)| sum.saturating_add(more));
-        inbound |= conn.entry.direction == Direction::Inbound;
+        inbound |= conn.is_inbound();
     }
     let protected = at.links.is_protected();
     (connections > 0).then(|| Candidate { value: basis.value(at), connections, streams, inbound, protected })

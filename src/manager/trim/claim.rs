@@ -6,7 +6,7 @@ use std::hash::Hash;
 use super::choose::{Basis, Facts, TableCut};
 use super::order::{Order, Place};
 use super::{CancelToken, Inner, ToClose};
-use crate::connection::{Connection, Direction};
+use crate::connection::Connection;
 use crate::peer::Claim;
 use crate::report::{ClosedPeer, SpareReason, SparedPeer, TrimOutcome, TrimReport};
 use crate::versioned::Tags;
@@ -108,8 +108,8 @@ where
             let reason = match terms.map_or(Claim::InGrace, claim) {
                 Claim::Closed { conns, value, protected } => {
                     let (connections, reason) = (conns.len(), claimed.reason);
-                    let inbound = conns.iter().filter(|entry| entry.direction == Direction::Inbound).count();
-                    claimed.entries.extend(conns.into_iter().map(|entry| (entry, value)));
+                    let inbound = conns.iter().filter(|conn| conn.is_inbound()).count();
+                    claimed.entries.extend(conns.into_iter().map(|conn| (conn.entry, value)));
                     choice.cutoff = choice.cutoff.max(Some(value));
                     if basis.allowed.is_some() {
                         self.bucket.take(connections);
