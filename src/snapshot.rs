@@ -16,7 +16,7 @@ use smallvec::SmallVec;
 use crate::index::Node;
 use crate::peer::{Identified, Links, Peer, PeerTable};
 use crate::reclaim::{self, Guard};
-use crate::sync::{mutant, prefetch};
+use crate::sync::{MODEL, mutant, prefetch_whole};
 use crate::versioned::State;
 
 /// A cut of `table`.
@@ -75,8 +75,8 @@ where
     /// Every peer of the cut, each once.
     pub(crate) fn iter(&self) -> impl Iterator<Item = PeerAt<'_, K, C>> {
         let nodes = self.table.index().walk(self.guard());
-        let (met, seen, ready) = (SmallVec::new(), SmallVec::new(), SmallVec::new());
-        Walk { cut: self, nodes, met, seen, ready, at: 0 }
+        let (met, known) = (SmallVec::new(), SmallVec::new());
+        Walk { cut: self, nodes, met, known, seen: SmallVec::new(), ready: SmallVec::new(), at: 0 }
     }
 
     /// One peer of the cut.
@@ -100,13 +100,15 @@ const BATCH: usize = 16;
 
 /// A walk over a cut's peers, some way ahead of which it fetches what they are made of.
 ///
-/// A peer is a chain of misses: its record, which leads to its links, which lead to its first connection. So the walk proceeds by batches, each
+/// A peer is a chain of misses: its record, which leads to its state, that to its links, and they to its first connection. So the walk proceeds by batches, each
 /// of which is a stage behind the one after it: the misses of a batch come together, while others are looked at.
 struct Walk<'c, I, K: Send + Sync + 'static, C: Send + Sync + 'static, S> {
     cut: &'c Cut<'c, K, C, S>,
     nodes: I,
     /// Records that are being fetched.
     met: SmallVec<[&'c Node<Peer<K, C>>; BATCH]>,
+    /// Records whose states are being fetched.
+    known: SmallVec<[&'c Node<Peer<K, C>>; BATCH]>,
     /// Peers whose links are being fetched.
     seen: SmallVec<[PeerAt<'c, K, C>; BATCH]>,
     /// Peers whose first connection is being fetched, or has been: from [`Self::at`] on they are next.
@@ -129,17 +131,25 @@ where
             self.ready.clear();
             mem::swap(&mut self.ready, &mut self.seen);
             self.ready.iter().for_each(|at| at.links.prefetch_conn());
-            for node in self.met.drain(..) {
+            for node in self.known.drain(..) {
                 if let Some(at) = self.cut.view(node) {
-                    prefetch(at.links);
+                    prefetch_whole(at.links);
                     self.seen.push(at);
                 }
+            }
+            for node in self.met.drain(..) {
+                // (In models nothing is read ahead.)
+                if !MODEL {
+                    prefetch_whole(node.state.load(self.cut.guard()));
+                }
+                self.known.push(node);
             }
             for node in self.nodes.by_ref().take(BATCH) {
                 node.prefetch();
                 self.met.push(node);
             }
-            if !self.ready.is_empty() || (self.met.is_empty() && self.seen.is_empty()) {
+            let under_way = !(self.met.is_empty() && self.known.is_empty() && self.seen.is_empty());
+            if !self.ready.is_empty() || !under_way {
                 return !self.ready.is_empty();
             }
         }

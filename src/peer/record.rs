@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use crate::index::Node;
 use crate::reclaim::Guard;
-use crate::sync::prefetch;
+use crate::sync::prefetch_whole;
 use crate::versioned::{Owner, State, TagId, Tags, Versioned};
 
 /// A connection as the table sees it: something with an identity.
@@ -145,7 +145,7 @@ impl<C> Links<C> {
     /// Has the first connection on its way.
     pub(crate) fn prefetch_conn(&self) {
         if let Some(conn) = self.conns.first() {
-            prefetch(Arc::as_ptr(&conn.entry));
+            prefetch_whole(Arc::as_ptr(&conn.entry));
         }
     }
 

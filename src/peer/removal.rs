@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use super::{Conn, Identified, Links, Peer, PeerTable};
 use crate::index::Node;
 use crate::reclaim::Guard;
-use crate::sync::{MODEL, Ordering, mutant, prefetch};
+use crate::sync::{MODEL, Ordering, mutant, prefetch_whole};
 use crate::versioned::{LinkEdit, Refused, State, TagEdit, Tags};
 
 /// What must hold, at the claim, of a peer that a trim chose.
@@ -108,10 +108,17 @@ where
         }
     }
 
-    /// Has the present links of a record on their way, which is soon to be claimed. (In models nothing is read ahead.)
+    /// Has the present state of a record on its way, which is soon to be claimed. (In models nothing is read ahead.)
+    pub(crate) fn prefetch_state(&self, node: &Node<Peer<K, C>>, guard: &Guard) {
+        if !MODEL {
+            prefetch_whole(node.state.load(guard));
+        }
+    }
+
+    /// The same of its links, once its state is there.
     pub(crate) fn prefetch_links(&self, node: &Node<Peer<K, C>>, guard: &Guard) {
         if !MODEL && let Some(links) = node.state.load(guard).links() {
-            prefetch(links);
+            prefetch_whole(links);
         }
     }
 

@@ -37,6 +37,13 @@ pub(crate) use model::compiler_fences;
 /// Whether this is a model, in which structures are as small as can be, so that they grow within few operations.
 pub(crate) const MODEL: bool = cfg!(any(connmgr_loom, connmgr_shuttle));
 
+/// Asks the processor for a value of two lines at most, where it begins and where it ends: as allocators place it, it may lie across two.
+#[inline(always)]
+pub(crate) fn prefetch_whole<T>(value: *const T) {
+    prefetch(value);
+    prefetch(value.wrapping_add(1).wrapping_byte_sub(1));
+}
+
 /// Keeps a hot word on cache lines of its own.
 ///
 /// 128 bytes: x86-64 prefetches lines in pairs, and some AArch64 cores have 128-byte lines.

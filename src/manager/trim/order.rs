@@ -163,7 +163,7 @@ impl<T: Ranked> Order<T> {
     /// Has the candidates of a later batch on their way.
     #[inline(never)]
     fn fetch(&self) {
-        for place in self.places.iter().skip(self.taken + 4 * BATCH).take(BATCH) {
+        for place in self.places.iter().skip(self.taken + 5 * BATCH).take(BATCH) {
             prefetch(&raw const self.candidates[place.number()]);
         }
     }
@@ -182,7 +182,7 @@ impl<T: Ranked> Order<T> {
         self.taken.is_multiple_of(BATCH)
     }
 
-    /// The candidates of the batch after so many others, which is 3 at most: those that will be next, or others where no more is sorted.
+    /// The candidates of the batch after so many others, which is 4 at most: those that will be next, or others where no more is sorted.
     pub(super) fn coming(&self, batches: usize) -> impl Iterator<Item = &T> {
         self.places.iter().skip(self.taken + batches * BATCH).take(BATCH).map(|&place| self.at(place))
     }
