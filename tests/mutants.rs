@@ -31,7 +31,10 @@ fn names(text: &str, marker: &str) -> BTreeSet<String> {
 fn rows(file: &str) -> BTreeMap<String, Vec<String>> {
     let text = fs::read_to_string(root().join(file)).expect("readable");
     // Other tables start with a command.
-    let rows = text.lines().filter(|line| line.starts_with("| `") && !line.starts_with("| `ci/"));
+    let commands = ["| `ci/", "| `cargo "];
+    let rows = text
+        .lines()
+        .filter(|line| line.starts_with("| `") && !commands.iter().any(|command| line.starts_with(command)));
     rows.map(|row| {
         let mut columns = row.trim_matches('|').split('|').map(|column| column.trim().to_owned());
         let name = columns.next().expect("a first column").trim_matches('`').to_owned();
