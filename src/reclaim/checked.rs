@@ -32,8 +32,8 @@ use crate::sync::{
 enum Life {
     Live,
     Retired,
-    /// Dead when the cookie of that number is over.
-    RetiredInPlace(u32),
+    /// Dead when the guards up to that one are gone.
+    RetiredInPlace(u64),
     Dead,
 }
 
@@ -65,9 +65,6 @@ struct Registry {
     /// Guards by thread: a nested one has no fence.
     depths: HashMap<ThreadId, usize>,
     garbage: Vec<Garbage>,
-    next_cookie: u32,
-    /// Cookies that are not over, and the guards they wait for.
-    cookies: HashMap<u32, BTreeSet<u64>>,
     /// See [`hand_over`].
     handover: Option<Rc<AtomicUsize>>,
     memory: HashMap<usize, Allocation>,
@@ -86,9 +83,14 @@ impl Registry {
     fn life(&self, address: usize) -> Option<Life> {
         let life = self.memory.get(&address)?.life;
         Some(match life {
-            Life::RetiredInPlace(cookie) if !self.cookies.contains_key(&cookie) => Life::Dead,
+            Life::RetiredInPlace(latest) if self.are_gone(latest) => Life::Dead,
             _ => life,
         })
+    }
+
+    /// Whether the guards up to that one are gone.
+    fn are_gone(&self, latest: u64) -> bool {
+        self.guards.first().is_none_or(|&oldest| oldest > latest)
     }
 
     /// Takes out what no guard holds back any more.
@@ -177,10 +179,6 @@ impl Drop for Guard {
             for garbage in &mut registry.garbage {
                 garbage.waits_for.remove(&self.id);
             }
-            registry.cookies.retain(|_, waits_for| {
-                waits_for.remove(&self.id);
-                !waits_for.is_empty()
-            });
             registry.ripe()
         });
         run(ripe);
@@ -221,15 +219,10 @@ impl Guard {
     pub(crate) unsafe fn retire_in_place<T>(&self, pointer: *const T) -> Cookie {
         fence(Ordering::SeqCst);
         hand_over(Ordering::Release);
-        let cookie = REGISTRY.with_borrow_mut(|registry| {
-            registry.next_cookie += 1;
-            let (cookie, guards) = (registry.next_cookie, registry.guards.clone());
-            registry.cookies.insert(cookie, guards);
-            cookie
-        });
-        mark_retired(pointer.addr(), Life::RetiredInPlace(cookie));
+        let latest = REGISTRY.with_borrow(|registry| registry.next_guard);
+        mark_retired(pointer.addr(), Life::RetiredInPlace(latest));
         schedule_point();
-        Cookie::from_bits(cookie)
+        Cookie::from_bits(u32::try_from(latest).expect("few guards in a model"))
     }
 
     /// Nothing to do: cookies are over as soon as they may be.
@@ -238,7 +231,7 @@ impl Guard {
     /// Over as soon as it may be, and found so: the real one takes its time.
     pub(crate) fn is_over(&self, cookie: Cookie) -> bool {
         hand_over(Ordering::Acquire);
-        REGISTRY.with_borrow(|registry| !registry.cookies.contains_key(&cookie.to_bits()))
+        REGISTRY.with_borrow(|registry| registry.are_gone(cookie.to_bits().into()))
     }
 
     /// # Safety

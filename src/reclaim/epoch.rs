@@ -355,6 +355,24 @@ mod tests {
         assert!(is_over(cookie), "once over, it stays so");
     }
 
+    /// A slot that was used twice in one period had the same cookie, and was used a third time under its readers.
+    #[test]
+    fn cookies_of_one_slot_are_different_and_in_order() {
+        let (first, later) = (Cookie::from_bits(7), Cookie::from_bits(9));
+        assert_eq!(later.after(first), later, "later as it is");
+        assert_eq!(first.after(first), Cookie::from_bits(8), "of the same period");
+        assert_eq!(first.after(later), Cookie::from_bits(10), "where former ones went ahead of the periods");
+        assert_eq!(
+            Cookie::from_bits(0).after(Cookie::from_bits(u32::MAX)),
+            Cookie::from_bits(0),
+            "they wrap"
+        );
+        assert_eq!(Cookie::from_bits(0).after(Cookie::LONG_OVER), Cookie::from_bits(0), "the first");
+        let guard = pin();
+        assert!(!is_over(cookie().after(cookie())), "of a period that has not begun");
+        drop(guard);
+    }
+
     #[test]
     fn the_end_of_a_long_pin_settles_what_was_used_in_place() {
         let guard = pin();

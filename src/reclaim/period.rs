@@ -18,12 +18,12 @@ use super::Guard;
 use crate::sync::{AtomicBool, AtomicU32, Ordering, mutant, ordering, update_fence};
 
 /// How many periods have to end after a cookie was given.
-const OVER: u32 = 2;
+const OVER: i32 = 2;
 
 /// A count of periods.
 #[derive(Debug, Default)]
 pub(crate) struct Periods {
-    /// Those that have ended, wrapping: after 2^32 more, a cookie may be taken for a new one, which is safe.
+    /// Those that have ended, wrapping: after 2^31 more, a cookie may be taken for a new one, which is safe.
     ended: AtomicU32,
     /// Whether the end of the present one has been deferred, or is about to be.
     ending: AtomicBool,
@@ -35,7 +35,7 @@ pub(crate) struct Cookie(u32);
 
 impl Cookie {
     /// One that is over before any period has ended.
-    pub(crate) const LONG_OVER: Self = Self(0_u32.wrapping_sub(OVER));
+    pub(crate) const LONG_OVER: Self = Self((-OVER) as u32);
 
     pub(crate) const fn to_bits(self) -> u32 {
         self.0
@@ -43,6 +43,11 @@ impl Cookie {
 
     pub(crate) const fn from_bits(bits: u32) -> Self {
         Self(bits)
+    }
+
+    /// This one, or one of a later period if it is not later than `former`: it is over no sooner, and is not the same as any before.
+    pub(crate) const fn after(self, former: Self) -> Self {
+        if self.0.wrapping_sub(former.0) as i32 > 0 { self } else { Self(former.0.wrapping_add(1)) }
     }
 }
 
@@ -63,7 +68,8 @@ impl Periods {
     pub(crate) fn is_over(&self, cookie: Cookie) -> bool {
         // ORDER: period-over
         let ended = self.ended.load(ordering!("period-over", Acquire));
-        ended.wrapping_sub(cookie.0) >= if mutant!("cookie-over-early") { 1 } else { OVER }
+        // (Of a period that has not begun yet, it is less than 0.)
+        ended.wrapping_sub(cookie.0) as i32 >= if mutant!("cookie-over-early") { 1 } else { OVER }
     }
 
     /// Whether the end of the present period is seen to.

@@ -4,12 +4,12 @@
 //! of it into a slot once every guard alive now is gone, if it is the present state still.
 //!
 //! The copy changes nothing that anybody can see: it has the values, which are frozen, the links, and also the epoch of the state it replaces.
-//! (An update's would have to be loaded anew; but a state's epoch tells when its latest change was made, and this is none.) It has no
-//! past: a snapshot that needed that was pinned when the state on the heap was published, and is gone.
+//! (An update's would have to be loaded anew; but a state's epoch tells when its latest change was made, and this is none.) And it has that
+//! one's past: the job may run late, and find a later state at the address that it was told, whose past a snapshot may need.
 //!
 //! Invariant (home): when the job runs, a slot with the cookie that it had when the job was left may be used, whether or not that is over: what
-//! is in the slot was retired before, so its readers were alive then. A slot that is retired again gets another cookie, as it was taken
-//! when the former one was over.
+//! is in the slot was retired before, so its readers were alive then. A slot that is used and retired again has a later cookie, by (cookie), even if
+//! no period has ended in between.
 
 use std::ptr;
 
@@ -40,14 +40,14 @@ impl<L: Send + Sync + 'static> Versioned<L> {
     /// Moves the state from `address`, if that is the present one, to a slot.
     fn come_home(&self, address: usize, readers_gone: impl Fn(usize) -> bool, guard: &Guard) {
         let state = self.load(guard);
-        // (Another state may have been given the same address: then that one comes home.)
+        // (A later state may have been given the same address: then that one comes home.)
         if ptr::from_ref(state).addr() != address || state.is_dead() {
             return;
         }
         let free = |slot| mutant!("home-too-early") || readers_gone(slot) || self.is_over(slot, guard);
         let Some(slot) = self.claim(free) else { return };
         let cells = Self::frozen_copy(state, TagEdit::Keep).expect("to keep all is never refused");
-        let (epoch, links, prev) = (state.epoch, state.links, ptr::null());
+        let State { epoch, prev, links, .. } = *state;
         // SAFETY: (1) just claimed.
         let home = unsafe { self.put(slot, State { epoch, prev, links, cells }) };
         let away = ptr::from_ref(state).cast_mut();

@@ -9,7 +9,7 @@
 //! Invariants:
 //! - (slot) Who sets TAKEN, finding it clear, has the slot to itself, and may write when the cookie of what is in it is over: every reader
 //!   of that is gone. If it is not, it gives the bit back.
-//! - (cookie) A slot's cookie is written by the thread that retires the state in it, while TAKEN is still set.
+//! - (cookie) A slot's cookie is written by the thread that retires the state in it, while TAKEN is still set. It is later than each before.
 //!
 //! Freeing a slot needs no job of the collector, and whoever retires a state writes two words of the record. What a retired state
 //! has on the heap, more than two cells, stays until the slot is used again, or until the record goes.
@@ -138,7 +138,7 @@ impl<L: Send + Sync + 'static> Versioned<L> {
             return unsafe { guard.retire(state) };
         };
         // SAFETY: (1), (2); it is dropped when the slot is used again, which is not before the cookie is over, or with the record.
-        let cookie = unsafe { guard.retire_in_place(state) };
+        let cookie = unsafe { guard.retire_in_place(state) }.after(self.cookie(slot));
         // ORDER: slot-cookie
         self.cookies[slot].store(cookie.to_bits(), Ordering::Relaxed);
         // ORDER: slot-release
