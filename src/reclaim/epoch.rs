@@ -56,7 +56,25 @@ struct Local {
 #[cfg(not(crossbeam_loom))]
 thread_local! {
     /// This thread with the collector: as `crossbeam_epoch::pin` would keep it, but so that a pin is inlined.
-    static PARTICIPANT: LocalHandle = crossbeam_epoch::default_collector().register();
+    static PARTICIPANT: Participant = Participant(crossbeam_epoch::default_collector().register());
+}
+
+#[cfg(not(crossbeam_loom))]
+struct Participant(LocalHandle);
+
+#[cfg(not(crossbeam_loom))]
+impl Drop for Participant {
+    /// A thread that ends tells what it has retired, which others will free.
+    fn drop(&mut self) {
+        LOCAL.with(Local::tell);
+    }
+}
+
+impl Local {
+    fn tell(&self) {
+        // ORDER: garbage-count
+        PENDING.0.fetch_add(self.untold.take(), Ordering::Relaxed);
+    }
 }
 
 thread_local! {
@@ -119,8 +137,7 @@ fn collect(guard: &crossbeam_epoch::Guard) {
             let _done = Collecting;
             local.retired.set(0);
             guard.flush();
-            // ORDER: garbage-count
-            PENDING.0.fetch_add(local.untold.take(), Ordering::Relaxed);
+            local.tell();
         }
     });
 }
@@ -142,7 +159,7 @@ pub(crate) struct Guard(crossbeam_epoch::Guard, PhantomData<*mut ()>);
 #[inline]
 pub(crate) fn pin() -> Guard {
     #[cfg(not(crossbeam_loom))]
-    let guard = PARTICIPANT.try_with(LocalHandle::pin).unwrap_or_else(|_| pin_late());
+    let guard = PARTICIPANT.try_with(|participant| participant.0.pin()).unwrap_or_else(|_| pin_late());
     // (Its threads are no threads of the operating system.)
     #[cfg(crossbeam_loom)]
     let guard = crossbeam_epoch::pin();
@@ -159,7 +176,7 @@ fn pin_late() -> crossbeam_epoch::Guard {
 /// Whether the current thread is pinned.
 fn is_pinned() -> bool {
     #[cfg(not(crossbeam_loom))]
-    return PARTICIPANT.try_with(LocalHandle::is_pinned).unwrap_or(false);
+    return PARTICIPANT.try_with(|participant| participant.0.is_pinned()).unwrap_or(false);
     #[cfg(crossbeam_loom)]
     crossbeam_epoch::is_pinned()
 }
@@ -185,6 +202,10 @@ impl Guard {
             let _ = LOCAL.try_with(|local| {
                 local.untold.set(local.untold.get() - 1);
                 local.ran.set(local.ran.get().wrapping_add(1));
+                // A thread that never retires anything runs others' jobs.
+                if local.untold.get() <= -(BATCH as isize) {
+                    local.tell();
+                }
             });
         };
         // SAFETY: (1).
