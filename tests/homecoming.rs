@@ -1,6 +1,8 @@
 //! Jobs that run late: each test is a schedule that once broke a promise, with no stalled thread in it, but one whose retired objects reach the
 //! collector only when it ends.
 
+#![expect(clippy::disallowed_types, reason = "threads that are stopped wait to be let go on")]
+
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
