@@ -102,12 +102,13 @@ pub(crate) fn settle() {
         return;
     }
     LOCAL.with(|local| {
-        let (mut idle, mut rounds) = (0, pending() / ROUND * 4 + 16);
-        if pending() == 0 && local.untold.get() <= 0 && cookies_are_over() {
+        let pending = pending();
+        if pending == 0 && local.untold.get() <= 0 && cookies_are_over() {
             return;
         }
         // The first rounds only advance the collector's epoch. A round in which no job ran is held back by another thread, or there
         // is nothing left. What is freed retires more, so there are generations: three to a record's death.
+        let (mut idle, mut rounds) = (0, pending / ROUND * 4 + 16);
         while idle < 4 && rounds > 0 {
             let before = local.ran.get();
             let guard = pin();
@@ -261,7 +262,7 @@ impl Guard {
             !local.collecting.get()
         });
         #[cfg(not(crossbeam_loom))]
-        if free == Ok(true) && !PERIODS.0.is_ending() && Periods::end(&PERIODS.0, self) {
+        if free == Ok(true) && Periods::end(&PERIODS.0, self) {
             // Nobody else could run the job while it is in this thread's bag.
             collect(&self.0);
         }

@@ -72,15 +72,11 @@ impl Periods {
         ended.wrapping_sub(cookie.0) as i32 >= if mutant!("cookie-over-early") { 1 } else { OVER }
     }
 
-    /// Whether the end of the present period is seen to.
-    pub(crate) fn is_ending(&self) -> bool {
-        self.ending.load(Ordering::Relaxed)
-    }
-
     /// Has the present period end when every guard alive now is gone, unless that is seen to. Returns whether it was left to this call.
     pub(crate) fn end(this: impl Deref<Target = Self> + Send + 'static, guard: &Guard) -> bool {
         // ORDER: period-ending
-        if this.ending.swap(true, ordering!("period-ending", Acquire)) {
+        if this.ending.load(Ordering::Relaxed) || this.ending.swap(true, ordering!("period-ending", Acquire))
+        {
             return false;
         }
         let end = move || {

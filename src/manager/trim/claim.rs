@@ -86,7 +86,8 @@ where
                 break;
             }
             // A claim is a chain of misses, as is a step of the walk; its victims come in no order of memory.
-            if choice.order.begins_batch() {
+            // (Not again while one of them waits for those who were put off.)
+            if turns.held.is_none() && choice.order.begins_batch() {
                 choice.order.coming(4).for_each(|peer| peer.node.prefetch());
                 choice.order.coming(3).for_each(|peer| self.table.prefetch_state(peer.node, cut.guard()));
                 choice.order.coming(2).for_each(|peer| self.table.prefetch_links(peer.node, cut.guard()));
