@@ -63,9 +63,10 @@
 //! |---|---|---|---|---|
 //! | [`upsert_tag`](BasicConnManager::upsert_tag), [`tag_peer`](BasicConnManager::tag_peer), tag exists | lock-free | the swap of the tag's word | per peer | hash, one probe, one swap; no allocation |
 //! | the same, new tag, or first write after a snapshot | lock-free | the swap of the state | per peer | copies the peer's state |
-//! | [`untag_peer`](BasicConnManager::untag_peer), [`connected`](BasicConnManager::connected), [`disconnected`](BasicConnManager::disconnected), [`protect`](BasicConnManager::protect), [`unprotect`](BasicConnManager::unprotect) | lock-free | the swap of the state, or its load where nothing changes | per peer | copies the peer's state |
+//! | [`untag_peer`](BasicConnManager::untag_peer) | lock-free | the swap of the state, or its load where nothing changes | per peer | copies the peer's state |
+//! | [`connected`](BasicConnManager::connected), [`disconnected`](BasicConnManager::disconnected), [`protect`](BasicConnManager::protect), [`unprotect`](BasicConnManager::unprotect) | lock-free | the swap of the word of links, or its load where nothing changes | per peer | allocates a link; the first after a snapshot, and a disconnect that takes tags, copies the peer's state |
 //! | any of these, unknown peer | lock-free | the swap of the index slot, or the load that finds it empty | per peer | allocates a record, may help a table's growth by 64 slots |
-//! | [`tag_value`](BasicConnManager::tag_value), [`is_protected`](BasicConnManager::is_protected) | lock-free, writes nothing shared | the load of the tag's word, or of the state | per peer | hash, one probe |
+//! | [`tag_value`](BasicConnManager::tag_value), [`is_protected`](BasicConnManager::is_protected) | lock-free, writes nothing shared | the load of the tag's word, or of that of links | per peer | hash, one probe |
 //! | [`DecayingTag::bump`] | lock-free | the swap of the tag's word, or of the state | per peer | hash, two probes; the first after a boundary copies the peer's state |
 //! | [`tag_info`](BasicConnManager::tag_info) | lock-free | each tag at its own load | one structural state | as above, and allocates the answer |
 //! | [`snapshot`](BasicConnManager::snapshot) | wait-free | the increment of the epoch | consistent cut | O(1) |

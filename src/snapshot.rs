@@ -14,7 +14,7 @@ use std::mem;
 use smallvec::SmallVec;
 
 use crate::index::Node;
-use crate::peer::{Identified, Links, Peer, PeerTable};
+use crate::peer::{Identified, Links, Peer, PeerTable, Tie};
 use crate::reclaim::{self, Guard};
 use crate::sync::{MODEL, mutant, prefetch_whole};
 use crate::versioned::State;
@@ -40,8 +40,8 @@ impl<K: Send + Sync + 'static, C: Send + Sync + 'static, S> Drop for Cut<'_, K, 
 #[derive(Debug)]
 pub(crate) struct PeerAt<'c, K, C> {
     pub(crate) node: &'c Node<Peer<K, C>>,
-    pub(crate) state: &'c State<Links<C>>,
-    pub(crate) links: &'c Links<C>,
+    pub(crate) state: &'c State<Tie<C>>,
+    pub(crate) links: Links<'c, C>,
 }
 
 impl<K, C> Clone for PeerAt<'_, K, C> {
@@ -83,15 +83,15 @@ where
     pub(crate) fn get(&self, key: &K) -> Option<PeerAt<'_, K, C>> {
         let alive_at = |peer: &'_ Peer<K, C>| {
             let state = (peer.key() == key).then(|| peer.state.as_of(self.epoch, self.guard()))??;
-            (!state.is_dead()).then_some(state)
+            (!state.look().is_dead()).then_some(state)
         };
         let (node, state) = self.table.index().find(self.table.hash(key), self.guard(), alive_at)?;
-        state.links().map(|links| PeerAt { node, state, links })
+        Links::of(state.look()).map(|links| PeerAt { node, state, links })
     }
 
     fn view<'c>(&'c self, node: &'c Node<Peer<K, C>>) -> Option<PeerAt<'c, K, C>> {
         let state = node.state.as_of(self.epoch, self.guard())?;
-        state.links().map(|links| PeerAt { node, state, links })
+        Links::of(state.look()).map(|links| PeerAt { node, state, links })
     }
 }
 
@@ -133,7 +133,7 @@ where
             self.ready.iter().for_each(|at| at.links.prefetch_conn());
             for node in self.known.drain(..) {
                 if let Some(at) = self.cut.view(node) {
-                    prefetch_whole(at.links);
+                    at.links.prefetch();
                     self.seen.push(at);
                 }
             }

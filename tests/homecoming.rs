@@ -64,12 +64,12 @@ fn a_late_job<T: Send + 'static>(manager: &Arc<Manager>, reader: &Stopped<T>) {
     reader.wait();
     manager.tag_peer(&PEER, "b", 1);
     let late = Stopped::spawn(manager, |manager, stop| {
-        manager.protect(&PEER, "x");
+        manager.tag_peer(&PEER, "c", 1);
         stop();
     });
     late.wait();
     let other = Arc::clone(manager);
-    thread::spawn(move || other.protect(&PEER, "y")).join().expect("it does not panic");
+    thread::spawn(move || other.untag_peer(&PEER, "c")).join().expect("it does not panic");
     collect(manager, 6);
     late.end();
     collect(manager, 1);

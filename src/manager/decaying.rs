@@ -116,7 +116,7 @@ impl Appraiser {
             Tagged::Plain(..) => true,
             Tagged::Decaying(id, stored) => self.value(id, &stored).is_some(),
         };
-        !at.links.conns.is_empty() || at.links.is_protected() || tagged(at.state.tags()).any(stays)
+        at.links.is_connected() || at.links.is_protected() || tagged(at.state.tags()).any(stays)
     }
 
     /// The sum of all values, clamped.

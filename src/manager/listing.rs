@@ -118,7 +118,7 @@ where
     /// The names under which it is protected.
     pub fn protections(&self) -> impl Iterator<Item = Arc<str>> + use<'s, P, C> {
         let names = &self.snapshot.manager.inner.names;
-        self.at.links.protections.iter().map(|&tag| names.name(tag))
+        self.at.links.protections().iter().map(|&tag| names.name(tag))
     }
 
     /// Whether it is protected under any name.
@@ -130,18 +130,18 @@ where
     /// How many connections it has, those being closed included.
     #[must_use]
     pub fn connections(&self) -> usize {
-        self.at.links.conns.len()
+        self.at.links.conns().count()
     }
 
     /// Who opened each of its connections.
     pub fn directions(&self) -> impl Iterator<Item = Direction> + use<'s, P, C> {
-        self.at.links.conns.iter().map(|conn| conn.direction())
+        self.at.links.conns().map(|conn| conn.direction())
     }
 
     /// Its connections. Asks each for its address and streams.
     pub fn conns(&self) -> impl Iterator<Item = ConnInfo> + use<'s, P, C> {
         let time = &self.snapshot.manager.inner.time;
-        self.at.links.conns.iter().map(|conn| ConnInfo::of(conn, time.time_of_day(conn.opened())))
+        self.at.links.conns().map(|conn| ConnInfo::of(conn, time.time_of_day(conn.opened())))
     }
 
     /// When it was first seen: see [`TagInfo::first_seen`](crate::TagInfo::first_seen). Of a peer that is only protected,

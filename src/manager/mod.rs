@@ -217,7 +217,7 @@ where
         let now = self.inner.time.now();
         let (first_seen, found, conns) = self.inner.table.read(peer, |state, links| {
             let found: Vec<(TagId, i64)> = state.tags().collect();
-            let conns: Vec<Conn<Entry<C>>> = links.conns.to_vec();
+            let conns: Vec<Conn<Entry<C>>> = links.conns().cloned().collect();
             (links.first_seen(), found, conns)
         })?;
         let appraiser = self.inner.appraiser_at(now);
@@ -296,8 +296,8 @@ where
 
     /// Tells the connections of `peer` that its last protection was lifted, with nothing held.
     fn tell_unprotected(&self, peer: &P) {
-        let conns = self.inner.table.read(peer, |_, links| links.conns.to_vec()).unwrap_or_default();
-        for conn in conns {
+        let conns = self.inner.table.read(peer, |_, links| links.conns().cloned().collect::<Vec<_>>());
+        for conn in conns.into_iter().flatten() {
             if trim::panics_caught(|| conn.entry.conn.protection_lifted()) {
                 tracing::error!(target: "connmgr", id = ?conn.entry.id(), "a protection callback panicked");
             }
@@ -322,7 +322,7 @@ where
             None => None,
         };
         let found = self.inner.table.read(peer, |_, links| match wanted {
-            Some(tag) => links.protections.contains(&tag),
+            Some(tag) => links.protections().contains(&tag),
             None => links.is_protected(),
         });
         found.unwrap_or(false)

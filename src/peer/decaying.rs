@@ -14,7 +14,7 @@
 
 use std::hash::{BuildHasher, Hash};
 
-use super::{Identified, Links, Peer, PeerTable};
+use super::{Identified, Links, Peer, PeerTable, Tie};
 use crate::index::Node;
 use crate::reclaim::{self, Guard};
 use crate::sync::{AtomicBool, Ordering, fence, mutant};
@@ -170,12 +170,15 @@ where
     ) -> bool {
         let (guard, cells) = (reclaim::pin(), to.cells(id));
         let Some((node, state)) = self.see(key, &guard) else {
-            let make = || Peer::new(key.clone(), Links::new(now()), &cells);
+            let make = || Peer::new(key.clone(), Tie::new(now()), &cells);
             return from.is_none() && self.insert(key, make, &guard).1;
         };
         match from {
             _ if stored(state, id) != from && !mutant!("bump-over-another") => false,
-            None => self.replace(node, state, TagEdit::Set(&cells), Self::adopted(state, now), &guard),
+            None => {
+                let look = state.look();
+                self.edit(node, look, TagEdit::Set(&cells), Self::adopted(look, now), &guard)
+            }
             Some(from) => {
                 let times_stay = (from.bumped, from.added) == (to.bumped, to.added);
                 let cells = if times_stay { &cells[..1] } else { &cells[..] };
@@ -207,7 +210,8 @@ where
         let mut known_gone = None;
         loop {
             let state = node.state.load(guard);
-            let (Some(links), Some(first)) = (state.links(), stored(state, id)) else { return false };
+            let look = state.look();
+            let (Some(links), Some(first)) = (Links::of(look), stored(state, id)) else { return false };
             // A first look, which freezes nothing.
             if known_gone != Some(first) {
                 if !gone(first) {
@@ -219,9 +223,9 @@ where
             if !mutant!("drop-without-freeze") && state.freeze(value) != Some(first.value) {
                 continue;
             }
-            let dies = state.tags().len() == 3 && links.conns.is_empty() && !links.is_protected();
+            let dies = state.tags().len() == 3 && !links.is_connected() && !links.is_protected();
             let edit = if dies { LinkEdit::Die(node.state.next_death()) } else { LinkEdit::Keep };
-            if self.replace(node, state, TagEdit::Remove(&id.tags()), edit, guard) {
+            if self.edit(node, look, TagEdit::Remove(&id.tags()), edit, guard) {
                 return true;
             }
         }
@@ -229,7 +233,7 @@ where
 }
 
 /// What `state` holds of `id`.
-fn stored<C>(state: &State<Links<C>>, id: DecayId) -> Option<Stored> {
+fn stored<C>(state: &State<Tie<C>>, id: DecayId) -> Option<Stored> {
     let [value, bumped, added] = id.tags().map(|tag| state.value(tag));
     Some(Stored { value: value?, bumped: bumped? as u64, added: added? as u64 })
 }

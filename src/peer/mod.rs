@@ -9,14 +9,14 @@
 //! | none | none | some | only protected |
 //! | none | none | none | gone: the state is dead; the record is revived if the peer returns soon, else sealed and unlinked |
 //!
-//! How long a peer that has left keeps its tags is asked twice, and each time decided within one replacement of the state: by the sweep
+//! How long a peer that has left keeps its tags is asked twice, and each time decided within one edit of the record: by the sweep
 //! ([`PeerTable::expire`]), which takes them when the time is over, and by the peer's return ([`PeerTable::connect`]), which
-//! finds them only if it is not. Whichever replaces the state first makes the other look again: tags are found whole or not at all.
+//! finds them only if it is not. Whichever edits it first makes the other look again: tags are found whole or not at all.
 //! Every other operation takes a peer for what its state holds: until it is swept it is there, as a temporary one is.
 //!
-//! Every operation here is one loop: find the record, load its state, decide, try to replace the state; when another thread was
+//! Every operation here is one loop: find the record, look at its state, decide, try to edit that; when another thread was
 //! faster, once more. A failed try means that another thread succeeded: lock-free. The hot path, setting a tag that
-//! exists, allocates nothing and swaps one word.
+//! exists, allocates nothing and swaps one word; connections and protections come and go by a word, too.
 
 #![forbid(unsafe_code)]
 
@@ -31,19 +31,19 @@ use crate::epoch::Epoch;
 use crate::index::{Held, Index, Node};
 use crate::reclaim::{self, Guard};
 use crate::sync::{AtomicUsize, Ordering, Padded, mutant};
-use crate::versioned::{LinkEdit, State, TagEdit, TagId, Upsert};
+use crate::versioned::{Fresh, LinkEdit, Look, State, TagEdit, TagId, Upsert};
 
 #[cfg_attr(connmgr_loom, allow(unused_imports, reason = "for the crate's interface"))]
 pub(crate) use decaying::PLAIN_IDS;
 pub(crate) use decaying::{DecayId, Open, Stored, Tagged, tagged};
-pub(crate) use record::{Conn, Identified, Links, Peer};
+pub(crate) use record::{Conn, Identified, Links, Peer, Tie};
 pub(crate) use removal::{Claim, ClaimTerms, ExpiryTerms};
 
 /// A record and the state of it that an operation looked at.
-type Seen<'g, K, C> = (&'g Node<Peer<K, C>>, &'g State<Links<C>>);
+type Seen<'g, K, C> = (&'g Node<Peer<K, C>>, &'g State<Tie<C>>);
 
 /// The same of a record that is alive, with its links.
-type SeenAlive<'g, K, C> = (&'g Node<Peer<K, C>>, &'g State<Links<C>>, &'g Links<C>);
+type SeenAlive<'g, K, C> = (&'g Node<Peer<K, C>>, Look<'g, Tie<C>>, Links<'g, C>);
 
 /// What [`PeerTable::protect`] found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -124,14 +124,16 @@ where
     /// The record of `key`, its state and links, if it is alive.
     fn see_alive<'g>(&'g self, key: &K, guard: &'g Guard) -> Option<SeenAlive<'g, K, C>> {
         let (node, state) = self.see(key, guard)?;
-        state.links().map(|links| (node, state, links))
+        let look = state.look();
+        Links::of(look).map(|links| (node, look, links))
     }
 
-    /// Reads the state of `key` by `read`, if there is one. One structural state; each tag's value at its own instant.
-    pub(crate) fn read<R>(&self, key: &K, read: impl FnOnce(&State<Links<C>>, &Links<C>) -> R) -> Option<R> {
+    /// Reads the state of `key` by `read`, if there is one. One structural state, as its links are those of an instant at which it had these tags; each tag's value at
+    /// its own instant.
+    pub(crate) fn read<R>(&self, key: &K, read: impl FnOnce(&State<Tie<C>>, Links<'_, C>) -> R) -> Option<R> {
         let guard = reclaim::pin();
-        let (_, state, links) = self.see_alive(key, &guard)?;
-        Some(read(state, links))
+        let (_, look, links) = self.see_alive(key, &guard)?;
+        Some(read(look.state, links))
     }
 
     /// The value of one tag. Never writes shared memory but for the pin.
@@ -233,21 +235,21 @@ where
     fn update_seen<'g, F: FnMut(i64) -> i64>(
         &self,
         node: &'g Node<Peer<K, C>>,
-        state: &'g State<Links<C>>,
+        state: &'g State<Tie<C>>,
         tag: TagId,
         now: &impl Fn() -> u64,
         upsert: Upsert<F>,
         guard: &'g Guard,
     ) -> Result<i64, Upsert<F>> {
-        node.state.update(state, tag, upsert, |state| Self::adopted(state, now), &self.epoch, node, guard)
+        node.state.update(state, tag, upsert, |look| Self::adopted(look, now), &self.epoch, node, guard)
     }
 
     /// What becomes of a record's links with a new tag.
-    fn adopted(state: &State<Links<C>>, now: &impl Fn() -> u64) -> LinkEdit<Links<C>> {
-        match state.links() {
-            None => LinkEdit::Become(Links::new(now())),
+    fn adopted<'g>(look: Look<'g, Tie<C>>, now: &impl Fn() -> u64) -> LinkEdit<'g, Tie<C>> {
+        match Links::of(look) {
+            None => LinkEdit::Become(Fresh::over(look).with(Tie::new(now()))),
             // Only protected up to here: its first tag makes it a temporary record.
-            Some(links) if links.conns.is_empty() && state.tags().len() == 0 => {
+            Some(links) if !links.is_connected() && look.state.tags().len() == 0 => {
                 LinkEdit::Become(links.seen_first_at(now()))
             }
             _ => LinkEdit::Keep,
@@ -265,7 +267,7 @@ where
         let mut stored = 0;
         let make = || {
             stored = upsert.apply(0);
-            Peer::new(key.clone(), Links::new(now()), &[(tag, stored)])
+            Peer::new(key.clone(), Tie::new(now()), &[(tag, stored)])
         };
         if self.insert(key, make, guard).1 { Ok(stored) } else { Err(upsert) }
     }
@@ -289,13 +291,13 @@ where
     pub(crate) fn untag(&self, key: &K, tag: TagId) -> bool {
         let guard = reclaim::pin();
         loop {
-            let Some((node, state, links)) = self.see_alive(key, &guard) else { return false };
-            if state.value(tag).is_none() {
+            let Some((node, look, links)) = self.see_alive(key, &guard) else { return false };
+            if look.state.value(tag).is_none() {
                 return false;
             }
-            let dies = state.tags().len() == 1 && links.conns.is_empty() && links.protections.is_empty();
+            let dies = look.state.tags().len() == 1 && !links.is_connected() && !links.is_protected();
             let edit = if dies { LinkEdit::Die(node.state.next_death()) } else { LinkEdit::Keep };
-            if self.replace(node, state, TagEdit::Remove(&[tag]), edit, &guard) {
+            if self.edit(node, look, TagEdit::Remove(&[tag]), edit, &guard) {
                 return true;
             }
         }
@@ -315,24 +317,23 @@ where
         let guard = reclaim::pin();
         loop {
             let Some((node, state)) = self.see(key, &guard) else {
-                let make = || Peer::new(key.clone(), Links::new(now).with_conn(entry, now, inbound), &[]);
+                let make = || Peer::new(key.clone(), Tie::connected(entry, now, inbound), &[]);
                 if self.insert(key, make, &guard).1 {
                     break;
                 }
                 continue;
             };
-            let mut tags = TagEdit::Keep;
-            let links = match state.links() {
-                Some(links) if links.position(entry.id()).is_some() => return false,
-                Some(links) => {
-                    if links.has_left() && left_by().is_some_and(|by| links.first_seen() <= by) {
-                        tags = TagEdit::Clear;
-                    }
-                    links.with_conn(entry, now, inbound)
+            let (look, mut tags) = (state.look(), TagEdit::Keep);
+            if let Some(links) = Links::of(look) {
+                if links.conn(entry.id()).is_some() {
+                    return false;
                 }
-                None => Links::new(now).with_conn(entry, now, inbound),
-            };
-            if self.replace(node, state, tags, LinkEdit::Become(links), &guard) {
+                if links.has_left() && left_by().is_some_and(|by| links.first_seen() <= by) {
+                    tags = TagEdit::Clear;
+                }
+            }
+            let links = LinkEdit::Become(Links::with_conn(look, entry, now, inbound));
+            if self.edit(node, look, tags, links, &guard) {
                 break;
             }
         }
@@ -346,20 +347,20 @@ where
     pub(crate) fn disconnect(&self, key: &K, id: &C::Id, leave: impl Fn() -> Option<u64>) -> bool {
         let guard = reclaim::pin();
         let was_closing = loop {
-            let Some((node, state, links)) = self.see_alive(key, &guard) else { return false };
-            let Some(at) = links.position(id) else { return false };
-            let last = links.conns.len() == 1;
-            let left = if last && state.tags().len() > 0 { leave() } else { None };
+            let Some((node, look, links)) = self.see_alive(key, &guard) else { return false };
+            let Some(conn) = links.conn(id) else { return false };
+            let last = links.is_last();
+            let left = if last && look.state.tags().len() > 0 { leave() } else { None };
             let tags = if last && left.is_none() { TagEdit::Clear } else { TagEdit::Keep };
             let edit = if let Some(now) = left {
                 LinkEdit::Become(links.left_at(now))
-            } else if last && links.protections.is_empty() {
+            } else if last && !links.is_protected() {
                 LinkEdit::Die(node.state.next_death())
             } else {
-                LinkEdit::Become(links.without_conn(at))
+                LinkEdit::Become(links.without_conn(conn))
             };
-            if self.replace(node, state, tags, edit, &guard) {
-                break links.conns[at].is_closing();
+            if self.edit(node, look, tags, edit, &guard) {
+                break conn.is_closing();
             }
         };
         if !mutant!("connection-not-uncounted") {
@@ -378,23 +379,24 @@ where
         let guard = reclaim::pin();
         loop {
             let Some((node, state)) = self.see(key, &guard) else {
-                let make = || Peer::new(key.clone(), Links::new(now()).with_protection(tag), &[]);
+                let make = || Peer::new(key.clone(), Tie::new(now()).protected(tag), &[]);
                 if self.insert(key, make, &guard).1 {
                     return Protected { before: false, closing: false };
                 }
                 continue;
             };
-            let closing = state.links().is_some_and(|links| links.conns.iter().any(Conn::is_closing))
+            let look = state.look();
+            let links = Links::of(look);
+            let closing = links.is_some_and(|links| links.conns().any(Conn::is_closing))
                 && !mutant!("protect-blind-to-closing");
-            let links = match state.links() {
-                Some(links) if links.protections.contains(&tag) => {
+            let protected = match links {
+                Some(links) if links.protections().contains(&tag) => {
                     return Protected { before: true, closing };
                 }
                 Some(links) => links.with_protection(tag),
-                None => Links::new(now()).with_protection(tag),
+                None => Fresh::over(look).with(Tie::new(now()).protected(tag)),
             };
-            let edit = LinkEdit::Become(links);
-            if self.replace(node, state, TagEdit::Keep, edit, &guard) {
+            if self.edit(node, look, TagEdit::Keep, LinkEdit::Become(protected), &guard) {
                 return Protected { before: false, closing };
             }
         }
@@ -404,36 +406,38 @@ where
     pub(crate) fn unprotect(&self, key: &K, tag: TagId) -> bool {
         let guard = reclaim::pin();
         loop {
-            let Some((node, state, links)) = self.see_alive(key, &guard) else { return false };
-            if !links.protections.contains(&tag) {
-                return !links.protections.is_empty();
+            let Some((node, look, links)) = self.see_alive(key, &guard) else { return false };
+            if !links.protections().contains(&tag) {
+                return links.is_protected();
             }
-            let links = links.without_protection(tag);
-            let still = !links.protections.is_empty();
-            let dies = !still && links.conns.is_empty() && state.tags().len() == 0;
-            let edit = if dies { LinkEdit::Die(node.state.next_death()) } else { LinkEdit::Become(links) };
-            if self.replace(node, state, TagEdit::Keep, edit, &guard) {
+            let still = links.protections().len() > 1;
+            let dies = !still && !links.is_connected() && look.state.tags().len() == 0;
+            let edit = match dies {
+                true => LinkEdit::Die(node.state.next_death()),
+                false => LinkEdit::Become(links.without_protection(tag)),
+            };
+            if self.edit(node, look, TagEdit::Keep, edit, &guard) {
                 return still;
             }
         }
     }
 
-    /// Tries once to replace a state; whoever makes a record dead sees to its removal.
-    fn replace(
+    /// Tries once to edit a record; whoever makes it dead sees to its removal.
+    fn edit(
         &self,
         node: &Node<Peer<K, C>>,
-        state: &State<Links<C>>,
+        look: Look<'_, Tie<C>>,
         tags: TagEdit<'_>,
-        links: LinkEdit<Links<C>>,
+        links: LinkEdit<'_, Tie<C>>,
         guard: &Guard,
     ) -> bool {
         let death = if let LinkEdit::Die(number) = links { Some(number) } else { None };
-        let replaced = node.state.replace(state, tags, links, &self.epoch, node, guard).is_ok();
-        if let (true, Some(number), false) = (replaced, death, mutant!("death-without-removal")) {
+        let edited = node.state.edit(look, tags, links, &self.epoch, node, guard).is_ok();
+        if let (true, Some(number), false) = (edited, death, mutant!("death-without-removal")) {
             let still_dead = move |node: &Node<Peer<K, C>>, guard: &Guard| node.state.seal(number, guard);
             self.index.remove(node, guard, still_dead);
         }
-        replaced
+        edited
     }
 }
 

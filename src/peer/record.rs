@@ -1,6 +1,7 @@
 //! A peer's record and what its states hold besides tags.
 
 use std::fmt::Debug;
+use std::iter;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -8,7 +9,7 @@ use smallvec::SmallVec;
 use crate::index::Node;
 use crate::reclaim::Guard;
 use crate::sync::prefetch_whole;
-use crate::versioned::{Owner, State, TagId, Tags, Versioned};
+use crate::versioned::{Fresh, Link, Look, Owner, State, TagId, Tags, Versioned};
 
 /// A connection as the table sees it: something with an identity.
 pub(crate) trait Identified: Send + Sync + 'static {
@@ -23,18 +24,18 @@ pub(crate) trait Identified: Send + Sync + 'static {
 #[repr(C)]
 pub(crate) struct Peer<K, C> {
     // First, so that the pointer to the present state is in the line of the record's hash.
-    pub(crate) state: Versioned<Links<C>>,
+    pub(crate) state: Versioned<Tie<C>>,
     pub(super) key: K,
 }
 
 impl<K: Eq, C: Identified> Peer<K, C> {
-    pub(super) fn new(key: K, links: Links<C>, tags: &Tags) -> Self {
-        Self { key, state: Versioned::new(links, tags) }
+    pub(super) fn new(key: K, tie: Tie<C>, tags: &Tags) -> Self {
+        Self { key, state: Versioned::new(tie, tags) }
     }
 
     /// Its state, if this is the record of `key` and not sealed.
     #[inline]
-    pub(super) fn state_of<'g>(&self, key: &K, guard: &'g Guard) -> Option<&'g State<Links<C>>> {
+    pub(super) fn state_of<'g>(&self, key: &K, guard: &'g Guard) -> Option<&'g State<Tie<C>>> {
         if self.key != *key {
             return None;
         }
@@ -46,15 +47,27 @@ impl<K: Eq, C: Identified> Peer<K, C> {
     }
 }
 
-/// Everything of a peer's state but its tags. Immutable: each change makes a new one.
+/// A link of a peer's list: one of its connections, and in the newest also what else there is to the peer but its tags.
 #[derive(Debug)]
-pub(crate) struct Links<C> {
+pub(crate) struct Tie<C> {
     /// When the peer was first seen, in the manager's time, under the bit that says it has left; of no meaning while it is
     /// only protected.
     seen: u64,
-    pub(crate) conns: SmallVec<[Conn<C>; 1]>,
-    pub(crate) protections: SmallVec<[TagId; 2]>,
+    /// What protects it, if anything does: most peers are not protected.
+    protections: Option<Arc<Protections>>,
+    /// There is one, but in a list of one link.
+    conn: Option<Conn<C>>,
 }
+
+type Protections = SmallVec<[TagId; 4]>;
+
+// A link, as the allocator's class of 48 bytes has room for, header included.
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(size_of::<Link<Tie<()>>>() == 40);
+
+/// Everything of a peer's state but its tags: its newest tie, and by that the others.
+#[derive(Debug)]
+pub(crate) struct Links<'g, C>(&'g Link<Tie<C>>);
 
 /// A connection that a peer holds.
 #[derive(Debug)]
@@ -74,6 +87,11 @@ const INBOUND: u64 = 1 << 62;
 const LEFT: u64 = 1 << 63;
 
 impl<C> Conn<C> {
+    /// Whether both are the same connection.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.entry, &other.entry)
+    }
+
     /// `opened` saturates at 146 years of the manager's time.
     fn new(entry: &Arc<C>, opened: u64, inbound: bool) -> Self {
         let direction = if inbound { INBOUND } else { 0 };
@@ -101,131 +119,205 @@ impl<C> Clone for Conn<C> {
     }
 }
 
-// A peer's links with one connection fit the allocator's class of 64 bytes, header included.
-#[cfg(target_pointer_width = "64")]
-const _: () = assert!(size_of::<Links<()>>() == 56);
-
-impl<K, C> Owner<Links<C>> for Node<Peer<K, C>>
+impl<K, C> Owner<Tie<C>> for Node<Peer<K, C>>
 where
     K: Send + Sync + 'static,
     C: Send + Sync + 'static,
 {
-    fn later(&self, guard: &Guard, job: impl FnOnce(&Versioned<Links<C>>, &Guard) + Send + 'static) {
+    fn later(&self, guard: &Guard, job: impl FnOnce(&Versioned<Tie<C>>, &Guard) + Send + 'static) {
         self.later(guard, move |peer, guard| job(&peer.state, guard));
     }
 }
 
-impl<C> Clone for Links<C> {
-    fn clone(&self) -> Self {
-        self.with_conns(self.conns.len(), self.conns.iter())
+impl<C> Tie<C> {
+    /// Of a peer without a connection. `first_seen` saturates at 292 years of the manager's time.
+    pub(super) fn new(first_seen: u64) -> Self {
+        Self { seen: first_seen.min(LEFT - 1), protections: None, conn: None }
+    }
+
+    /// Of a peer whose first connection is opened `now`.
+    pub(super) fn connected(entry: &Arc<C>, now: u64, inbound: bool) -> Self {
+        Self { conn: Some(Conn::new(entry, now, inbound)), ..Self::new(now) }
+    }
+
+    /// Of a peer that is protected.
+    pub(super) fn protected(self, tag: TagId) -> Self {
+        Self { protections: Some(Arc::new(SmallVec::from_slice(&[tag]))), ..self }
+    }
+
+    /// Another tie of the same peer.
+    fn tied(&self, conn: Option<Conn<C>>) -> Self {
+        Self { seen: self.seen, protections: self.protections.clone(), conn }
+    }
+
+    /// Whether both say the same of the peer.
+    fn alike(&self, other: &Self) -> bool {
+        let protections = |tie: &Self| tie.protections.as_ref().map(Arc::as_ptr);
+        self.seen == other.seen && protections(self) == protections(other)
     }
 }
 
-impl<C> Links<C> {
-    /// `first_seen` saturates at 292 years of the manager's time.
-    pub(super) fn new(first_seen: u64) -> Self {
-        Self { seen: first_seen.min(LEFT - 1), conns: SmallVec::new(), protections: SmallVec::new() }
+impl<C> Clone for Links<'_, C> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<C> Copy for Links<'_, C> {}
+
+impl<'g, C: 'static> Links<'g, C> {
+    /// Those that an operation saw, if the record is alive.
+    #[inline]
+    pub(crate) fn of(look: Look<'g, Tie<C>>) -> Option<Self> {
+        look.newest().map(Self)
     }
 
     /// When the peer was first seen, or, of one that has left, when it did.
-    pub(crate) fn first_seen(&self) -> u64 {
-        self.seen & !LEFT
+    pub(crate) fn first_seen(self) -> u64 {
+        self.0.seen & !LEFT
     }
 
     /// Whether the last connection went and the tags were kept.
-    pub(crate) fn has_left(&self) -> bool {
-        self.seen & LEFT != 0
+    pub(crate) fn has_left(self) -> bool {
+        self.0.seen & LEFT != 0
+    }
+
+    /// What protects the peer.
+    pub(crate) fn protections(self) -> &'g [TagId] {
+        self.newest().protections.as_ref().map_or(&[], |held| held.as_slice())
+    }
+
+    pub(crate) fn is_protected(self) -> bool {
+        self.0.protections.is_some()
+    }
+
+    fn newest(self) -> &'g Tie<C> {
+        self.0
+    }
+
+    fn ties(self) -> impl Iterator<Item = &'g Link<Tie<C>>> + use<'g, C> {
+        iter::successors(Some(self.0), |tie| tie.older())
+    }
+
+    /// The connections, the newest first.
+    pub(crate) fn conns(self) -> impl Iterator<Item = &'g Conn<C>> + use<'g, C> {
+        self.ties().filter_map(|tie| tie.conn.as_ref())
+    }
+
+    pub(crate) fn is_connected(self) -> bool {
+        self.0.conn.is_some()
+    }
+
+    /// Whether it has one connection.
+    pub(super) fn is_last(self) -> bool {
+        self.is_connected() && self.0.older().is_none()
     }
 
     /// Connections that are not being closed.
-    pub(crate) fn open(&self) -> impl Iterator<Item = &Conn<C>> {
-        self.conns.iter().filter(|conn| !conn.is_closing())
+    pub(crate) fn open(self) -> impl Iterator<Item = &'g Conn<C>> + use<'g, C> {
+        self.conns().filter(|conn| !conn.is_closing())
     }
 
-    /// Has the first connection on its way.
-    pub(crate) fn prefetch_conn(&self) {
-        if let Some(conn) = self.conns.first() {
+    /// Those of them that were opened at that time or before.
+    pub(crate) fn open_since(self, opened_by: u64) -> impl Iterator<Item = &'g Conn<C>> + use<'g, C> {
+        self.open().filter(move |conn| conn.opened() <= opened_by)
+    }
+
+    /// Has the newest tie on its way.
+    pub(crate) fn prefetch(self) {
+        prefetch_whole(self.0);
+    }
+
+    /// Has the newest connection on its way, once that tie is there.
+    pub(crate) fn prefetch_conn(self) {
+        if let Some(conn) = &self.0.conn {
             prefetch_whole(Arc::as_ptr(&conn.entry));
         }
     }
 
-    /// Those of them that were opened at that time or before.
-    pub(crate) fn open_since(&self, opened_by: u64) -> impl Iterator<Item = &Conn<C>> {
-        self.open().filter(move |conn| conn.opened() <= opened_by)
-    }
-
-    pub(crate) fn is_protected(&self) -> bool {
-        !self.protections.is_empty()
-    }
-
     /// Whether a peer with these links, in this state, has tags and no connection: it is temporary, or has left.
-    pub(crate) fn is_away(&self, state: &State<Self>) -> bool {
-        self.conns.is_empty() && state.tags().len() > 0
+    pub(crate) fn is_away(self, state: &State<Tie<C>>) -> bool {
+        !self.is_connected() && state.tags().len() > 0
     }
 
-    /// With these connections and room for `count`.
-    fn with_conns<'c>(&self, count: usize, kept: impl Iterator<Item = &'c Conn<C>>) -> Self
-    where
-        C: 'c,
-    {
-        // Pushed one by one: for a few, `extend` takes five times as long.
-        let mut conns =
-            if count > 1 { SmallVec::from_vec(Vec::with_capacity(count)) } else { SmallVec::new() };
-        for conn in kept {
-            conns.push(conn.clone());
+    /// What `look` saw, with one more connection; the first one sets the first-seen time anew.
+    pub(super) fn with_conn(
+        look: Look<'g, Tie<C>>,
+        entry: &Arc<C>,
+        now: u64,
+        inbound: bool,
+    ) -> Fresh<'g, Tie<C>> {
+        let first = Tie::connected(entry, now, inbound);
+        match Self::of(look) {
+            Some(links) if links.is_connected() => Fresh::over(look).with(links.0.tied(first.conn)),
+            Some(links) => links.instead(Tie { protections: links.0.protections.clone(), ..first }),
+            None => Fresh::over(look).with(first),
         }
-        Self { seen: self.seen, conns, protections: SmallVec::from_slice(&self.protections) }
     }
 
-    pub(super) fn seen_first_at(&self, now: u64) -> Self {
-        Self { protections: SmallVec::from_slice(&self.protections), ..Self::new(now) }
-    }
-
-    /// Without its last connection, its tags to be kept from `now` on.
-    pub(super) fn left_at(&self, now: u64) -> Self {
-        let links = self.seen_first_at(now);
-        Self { seen: links.seen | LEFT, ..links }
-    }
-
-    /// With one more connection; the first one sets the first-seen time anew.
-    pub(super) fn with_conn(&self, entry: &Arc<C>, now: u64, inbound: bool) -> Self {
-        let mut links = self.with_conns(self.conns.len() + 1, self.conns.iter());
-        links.conns.push(Conn::new(entry, now, inbound));
-        if self.conns.is_empty() {
-            links.seen = now.min(LEFT - 1);
+    pub(super) fn without_conn(self, gone: &Conn<C>) -> Fresh<'g, Tie<C>> {
+        match self.0.older() {
+            _ if !self.0.conn.as_ref().is_some_and(|conn| conn.is(gone)) => {
+                self.remade(|conn| conn.is(gone), |conn| (!conn.is(gone)).then(|| conn.clone()))
+            }
+            None => self.instead(self.0.tied(None)),
+            Some(next) if next.alike(self.0) => Fresh::in_place_of(self.0),
+            Some(next) => Fresh::in_place_of(next).with(self.0.tied(next.conn.clone())),
         }
-        links
-    }
-
-    pub(super) fn without_conn(&self, at: usize) -> Self {
-        let kept = self.conns.iter().enumerate().filter(|(i, _)| *i != at).map(|(_, conn)| conn);
-        self.with_conns(self.conns.len() - 1, kept)
     }
 
     /// With those connections that `taken` picks marked as being closed.
-    pub(super) fn with_closing(&self, taken: impl Fn(&Conn<C>) -> bool) -> Self {
-        let mut links = self.clone();
-        for conn in links.conns.iter_mut().filter(|conn| taken(conn)) {
-            conn.opened |= CLOSING;
-        }
-        links
+    pub(super) fn with_closing(self, taken: impl Fn(&Conn<C>) -> bool) -> Fresh<'g, Tie<C>> {
+        let mark = |conn: &Conn<C>| if taken(conn) { CLOSING } else { 0 };
+        self.remade(&taken, |conn| Some(Conn { opened: conn.opened | mark(conn), ..conn.clone() }))
     }
 
-    pub(super) fn with_protection(&self, tag: TagId) -> Self {
-        let mut links = self.clone();
-        links.protections.push(tag);
-        links
+    /// With what `remake` makes of each connection, down to the oldest that `changes`.
+    fn remade(
+        self,
+        changes: impl Fn(&Conn<C>) -> bool,
+        remake: impl Fn(&Conn<C>) -> Option<Conn<C>>,
+    ) -> Fresh<'g, Tie<C>> {
+        let ties: SmallVec<[_; 4]> = self.ties().collect();
+        let changes = |tie: &&Link<Tie<C>>| tie.conn.as_ref().is_some_and(&changes);
+        let oldest = ties.iter().rposition(changes).expect("something changes");
+        let remade = ties[..=oldest].iter().rev().filter_map(|tie| tie.conn.as_ref().and_then(&remake));
+        remade.fold(Fresh::in_place_of(ties[oldest]), |fresh, conn| fresh.with(self.0.tied(Some(conn))))
     }
 
-    pub(super) fn without_protection(&self, tag: TagId) -> Self {
-        let mut links = self.clone();
-        links.protections.retain(|held| *held != tag);
-        links
+    /// With `tie` in place of the newest.
+    fn instead(self, tie: Tie<C>) -> Fresh<'g, Tie<C>> {
+        Fresh::in_place_of(self.0).with(tie)
+    }
+
+    /// Of a peer without connections: with another first-seen time.
+    pub(super) fn seen_first_at(self, now: u64) -> Fresh<'g, Tie<C>> {
+        self.instead(Tie { protections: self.0.protections.clone(), ..Tie::new(now) })
+    }
+
+    /// Without its last connection, its tags to be kept from `now` on.
+    pub(super) fn left_at(self, now: u64) -> Fresh<'g, Tie<C>> {
+        let gone = Tie::new(now);
+        self.instead(Tie { seen: gone.seen | LEFT, protections: self.0.protections.clone(), ..gone })
+    }
+
+    pub(super) fn with_protection(self, tag: TagId) -> Fresh<'g, Tie<C>> {
+        self.with_protections(self.protections().iter().copied().chain([tag]).collect())
+    }
+
+    pub(super) fn without_protection(self, tag: TagId) -> Fresh<'g, Tie<C>> {
+        self.with_protections(self.protections().iter().copied().filter(|held| *held != tag).collect())
+    }
+
+    fn with_protections(self, protections: Protections) -> Fresh<'g, Tie<C>> {
+        let protections = Some(protections).filter(|held| !held.is_empty()).map(Arc::new);
+        self.instead(Tie { protections, ..self.0.tied(self.0.conn.clone()) })
     }
 }
 
-impl<C: Identified> Links<C> {
-    pub(super) fn position(&self, id: &C::Id) -> Option<usize> {
-        self.conns.iter().position(|conn| conn.entry.id() == id)
+impl<'g, C: Identified> Links<'g, C> {
+    /// The connection of that identity.
+    pub(super) fn conn(self, id: &C::Id) -> Option<&'g Conn<C>> {
+        self.conns().find(|conn| conn.entry.id() == id)
     }
 }

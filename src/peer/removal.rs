@@ -2,11 +2,10 @@
 
 use std::cell::Cell;
 use std::hash::{BuildHasher, Hash};
-use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::{Conn, Identified, Links, Peer, PeerTable};
+use super::{Conn, Identified, Links, Peer, PeerTable, Tie};
 use crate::index::Node;
 use crate::reclaim::Guard;
 use crate::sync::{MODEL, Ordering, mutant, prefetch_whole};
@@ -62,7 +61,7 @@ where
     pub(crate) fn claim(
         &self,
         node: &Node<Peer<K, C>>,
-        chosen: &Links<C>,
+        chosen: Links<'_, C>,
         terms: ClaimTerms,
         worth: &dyn Fn(&Tags) -> i64,
         guard: &Guard,
@@ -72,16 +71,16 @@ where
             value.set(worth(tags));
             value.get() <= terms.cutoff
         };
-        let now_worth = |state: &State<Links<C>>| worth(&state.tags().collect::<SmallVec<[_; 4]>>());
+        let now_worth = |state: &State<Tie<C>>| worth(&state.tags().collect::<SmallVec<[_; 4]>>());
         loop {
             let state = node.state.load(guard);
-            let Some(links) = state.links() else { return Claim::Gone };
+            let look = state.look();
+            let Some(links) = Links::of(look) else { return Claim::Gone };
             let taken = |conn: &Conn<C>| {
                 (!conn.is_closing() || mutant!("closing-claimed-again"))
-                    && chosen.open_since(terms.opened_by).any(|open| Arc::ptr_eq(&open.entry, &conn.entry))
+                    && chosen.open_since(terms.opened_by).any(|open| open.is(conn))
             };
-            let conns: SmallVec<[Conn<C>; 1]> =
-                links.conns.iter().filter(|conn| taken(conn)).cloned().collect();
+            let conns: SmallVec<[Conn<C>; 1]> = links.conns().filter(|conn| taken(conn)).cloned().collect();
             if conns.is_empty() {
                 return Claim::Gone;
             }
@@ -97,7 +96,7 @@ where
                 return Claim::Raised;
             }
             let edit = LinkEdit::Become(links.with_closing(taken));
-            match node.state.replace(state, TagEdit::KeepIf(&fit), edit, &self.epoch, node, guard) {
+            match node.state.edit(look, TagEdit::KeepIf(&fit), edit, &self.epoch, node, guard) {
                 Ok(()) => {
                     self.counts.0.closing.fetch_add(conns.len(), Ordering::Relaxed);
                     return Claim::Closed { conns, value: value.get(), protected };
@@ -117,14 +116,14 @@ where
 
     /// The same of its links, once its state is there.
     pub(crate) fn prefetch_links(&self, node: &Node<Peer<K, C>>, guard: &Guard) {
-        if !MODEL && let Some(links) = node.state.load(guard).links() {
-            prefetch_whole(links);
+        if !MODEL && let Some(links) = Links::of(node.state.load(guard).look()) {
+            links.prefetch();
         }
     }
 
     /// The same of its first connection, once its links are there.
     pub(crate) fn prefetch_conn(&self, node: &Node<Peer<K, C>>, guard: &Guard) {
-        if !MODEL && let Some(links) = node.state.load(guard).links() {
+        if !MODEL && let Some(links) = Links::of(node.state.load(guard).look()) {
             links.prefetch_conn();
         }
     }
@@ -136,7 +135,8 @@ where
     pub(crate) fn expire(&self, node: &Node<Peer<K, C>>, terms: ExpiryTerms, guard: &Guard) -> bool {
         loop {
             let state = node.state.load(guard);
-            let Some(links) = state.links() else { return false };
+            let look = state.look();
+            let Some(links) = Links::of(look) else { return false };
             let left = links.has_left();
             let by = if left { terms.left_by } else { terms.seen_by };
             let due = by.is_some_and(|by| links.first_seen() <= by);
@@ -149,7 +149,7 @@ where
             } else {
                 LinkEdit::Die(node.state.next_death())
             };
-            if self.replace(node, state, TagEdit::Clear, edit, guard) {
+            if self.edit(node, look, TagEdit::Clear, edit, guard) {
                 return true;
             }
         }

@@ -16,7 +16,7 @@ use std::ptr;
 use super::slots::SLOTS;
 use super::{State, TagEdit, Versioned};
 use crate::reclaim::Guard;
-use crate::sync::{Ordering, mutant, ordering};
+use crate::sync::mutant;
 
 /// What owns a record's memory and can keep it.
 pub(crate) trait Owner<L> {
@@ -41,23 +41,16 @@ impl<L: Send + Sync + 'static> Versioned<L> {
     fn come_home(&self, address: usize, readers_gone: impl Fn(usize) -> bool, guard: &Guard) {
         let state = self.load(guard);
         // (A later state may have been given the same address: then that one comes home.)
-        if ptr::from_ref(state).addr() != address || state.is_dead() {
+        if ptr::from_ref(state).addr() != address || state.is_sealed() {
             return;
         }
         let free = |slot| mutant!("home-too-early") || readers_gone(slot) || self.is_over(slot, guard);
         let Some(slot) = self.claim(free) else { return };
-        let cells = Self::frozen_copy(state, TagEdit::Keep).expect("to keep all is never refused");
-        let State { epoch, prev, links, .. } = *state;
+        let (links, cells) = (state.freeze_links().into_cell(), Self::frozen_copy(state, TagEdit::Keep));
+        let State { epoch, prev, .. } = *state;
+        let cells = cells.expect("to keep all is never refused");
         // SAFETY: (1) just claimed.
         let home = unsafe { self.put(slot, State { epoch, prev, links, cells }) };
-        let away = ptr::from_ref(state).cast_mut();
-        // ORDER: state-publish
-        let published = ordering!("state-publish", AcqRel);
-        match self.state.compare_exchange(away, home, published, Ordering::Relaxed) {
-            // SAFETY: the swap made it unreachable, and this thread alone won it; its links go on in the copy.
-            Ok(away) => unsafe { self.retire(away, guard) },
-            // SAFETY: never published; its links are the present state's.
-            Err(_) => unsafe { self.displace(home) },
-        }
+        self.publish(state, home, guard);
     }
 }

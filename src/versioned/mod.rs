@@ -1,15 +1,18 @@
 //! Versioned state: one pointer to an immutable structure with mutable cells, and its recent past.
 //!
-//! A [`State`] is what a record is at one time: a table of cells, each a tag's value, and *links*, everything else.
-//! Which tags there are and the links never change once a state is published; a cell's value does.
+//! A [`State`] is what a record is at one time: a table of cells, each a tag's value, and a word that leads to its *links*, everything else.
+//! Which tags there are never changes once a state is published; a cell's value does, and so does the word.
 //!
 //! **Value update** (fast path, [`Versioned::update`]). Load the state and the cell, run the closure, stamp; if the state
 //! bears that epoch, compare-and-swap the cell. No allocation.
 //!
-//! **Replacement** ([`Versioned::replace`]): a change of structure, or the first value update after a snapshot.
-//! *Freeze* every cell, which makes late compare-and-swaps of cells fail; copy; apply the edit; stamp; compare-and-swap
-//! the state pointer; retire the old state. A thread that stalls after freezing holds up nobody: whoever meets a
-//! frozen cell replaces the state himself.
+//! **Change of links** ([`Versioned::edit`]), where no tag comes or goes: the same with the word. What the caller decided from is the word itself, and which
+//! tags there are.
+//!
+//! **Replacement** (`Versioned::replace`): a tag comes or goes, or it is the first change after a snapshot.
+//! *Freeze* the word and every cell, which makes late compare-and-swaps of them fail; copy; apply the edit; stamp; compare-and-swap
+//! the state pointer; retire the old state. A thread that stalls after freezing holds up nobody: whoever meets
+//! something frozen replaces the state himself.
 //!
 //! **Reading at an epoch** ([`Versioned::as_of`]): follow `prev` to the newest state not stamped later.
 //!
@@ -21,13 +24,15 @@
 //!   advanced the epoch, so the target outlives the reader's guard.
 //! - (inherit) A state that replaces one of its own epoch takes over that one's `prev`: a chain is no longer than
 //!   the number of epochs that somebody may still read, plus one.
-//! - (freeze) No cell of a state changes after the first compare-and-swap of the state pointer away from it was
+//! - (freeze) Neither the word nor a cell of a state changes after the first compare-and-swap of the state pointer away from it was
 //!   attempted with values copied from it.
-//! - (death) A dead state may be replaced by one that is alive: the record is *revived*. Each death has a number, and a
-//!   job of its own that *seals* the record once every guard alive at that death is gone, if that death is its present state.
+//! - (death) A dead record has no tags, and may be *revived*. Each death has a number, and a
+//!   job of its own that *seals* the record once every guard alive at that death is gone, if it is dead by that death still.
 //!   Nothing replaces a sealed state.
 
+mod edit;
 mod home;
+mod links;
 mod slots;
 mod state;
 
@@ -42,47 +47,15 @@ use crate::epoch::Epoch;
 use crate::reclaim::{self, Cookie, Guard};
 use crate::sync::{AtomicPtr, AtomicU32, AtomicUsize, Ordering, mutant, ordering, prefetch};
 
+pub(crate) use edit::{Refused, TagEdit};
 pub(crate) use home::Owner;
+use links::LinksCell;
+pub(crate) use links::{Fresh, Link, LinkEdit, Look};
 use slots::{SLOT_BITS, SLOTS, Slot, filled, taken};
-use state::{Cell, FROZEN, SEALED, death, decode};
+use state::{Cell, FROZEN, decode};
 #[cfg_attr(connmgr_loom, allow(unused_imports, reason = "for the crate's interface"))]
 pub use state::{MAX_WEIGHT, MIN_WEIGHT};
 pub(crate) use state::{State, TagId, Tags, saturate, sum};
-
-/// What becomes of the tags in a replacement.
-#[derive(Clone, Copy)]
-pub(crate) enum TagEdit<'e> {
-    /// They stay.
-    Keep,
-    /// They stay if this holds of them, final as they are by then; else the replacement is refused.
-    KeepIf(&'e dyn Fn(&Tags) -> bool),
-    /// These tags get these values, whether or not they were there.
-    Set(&'e Tags),
-    /// These tags go.
-    Remove(&'e [TagId]),
-    /// All go.
-    Clear,
-}
-
-/// What becomes of the links in a replacement.
-#[derive(Debug)]
-pub(crate) enum LinkEdit<L> {
-    /// They stay.
-    Keep,
-    /// They become these.
-    Become(L),
-    /// The record dies its death of this number, by [`Versioned::next_death`].
-    Die(usize),
-}
-
-/// Why a replacement did not happen.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Refused {
-    /// Another thread changed the state: look again.
-    Raced,
-    /// What [`TagEdit::KeepIf`] asks did not hold.
-    Unfit,
-}
 
 /// Why a value was not changed in place.
 #[derive(Clone, Copy, Debug)]
@@ -178,7 +151,7 @@ impl<L: Send + Sync + 'static> Versioned<L> {
         let state = State {
             epoch: u64::MAX,
             prev: ptr::null(),
-            links: reclaim::alloc(links).as_ptr(),
+            links: LinksCell::of(links),
             cells: tags.iter().map(|&(tag, value)| Cell::new(tag, saturate(value))).collect(),
         };
         Self {
@@ -211,27 +184,27 @@ impl<L: Send + Sync + 'static> Versioned<L> {
         self.busy.fetch_add(1 << SLOT_BITS, Ordering::Relaxed) >> SLOT_BITS
     }
 
-    /// Makes a record whose present state is its death of that number dead for good. Returns whether it was, and is.
+    /// Makes a record that is dead by its death of that number dead for good. Returns whether it was, and is.
     pub(crate) fn seal(&self, number: usize, guard: &Guard) -> bool {
-        let state = self.load(guard);
-        if state.links != death(number) && !mutant!("sealed-though-revived") {
-            return false;
+        loop {
+            let state = self.load(guard);
+            // A first look, which freezes nothing; from what is frozen nobody revives the record in place.
+            let is_this_death = |look: Look<'_, L>| look.is_death(number) || mutant!("sealed-though-revived");
+            if !is_this_death(state.look())
+                || !mutant!("sealed-unfrozen") && !is_this_death(state.freeze_links())
+            {
+                return false;
+            }
+            // Nobody needs an earlier state any more, so the seal has no past.
+            let (links, cells) = (LinksCell::sealed(), SmallVec::new());
+            let sealed = self.place(State { epoch: state.epoch, prev: ptr::null(), links, cells }, guard);
+            if self.publish(state, sealed, guard) {
+                return true;
+            }
+            if mutant!("seal-tried-once") {
+                return false;
+            }
         }
-        // Nobody needs an earlier state any more, so the seal has no past.
-        let (links, cells) = (ptr::without_provenance_mut(SEALED), SmallVec::new());
-        let sealed = self.place(State { epoch: state.epoch, prev: ptr::null(), links, cells }, guard);
-        let dead = ptr::from_ref(state).cast_mut();
-        // ORDER: state-publish
-        let published = ordering!("state-publish", AcqRel);
-        // What the swap returns has the provenance of what was placed; `state` is a shared reference, not to be freed by.
-        let Ok(dead) = self.state.compare_exchange(dead, sealed, published, Ordering::Relaxed) else {
-            // SAFETY: never published.
-            unsafe { self.displace(sealed) };
-            return false;
-        };
-        // SAFETY: the swap made it unreachable, and this thread alone won it.
-        unsafe { self.retire(dead, guard) };
-        true
     }
 
     /// The present state.
@@ -280,7 +253,7 @@ impl<L: Send + Sync + 'static> Versioned<L> {
         state: &'g State<L>,
         tag: TagId,
         mut upsert: Upsert<F>,
-        adopt: impl Fn(&State<L>) -> LinkEdit<L>,
+        adopt: impl Fn(Look<'g, L>) -> LinkEdit<'g, L>,
         epoch: &Epoch,
         owner: &impl Owner<L>,
         guard: &'g Guard,
@@ -302,7 +275,7 @@ impl<L: Send + Sync + 'static> Versioned<L> {
         mut state: &'g State<L>,
         tag: TagId,
         mut upsert: Upsert<F>,
-        adopt: impl Fn(&State<L>) -> LinkEdit<L>,
+        adopt: impl Fn(Look<'g, L>) -> LinkEdit<'g, L>,
         epoch: &Epoch,
         owner: &impl Owner<L>,
         guard: &'g Guard,
@@ -322,8 +295,8 @@ impl<L: Send + Sync + 'static> Versioned<L> {
                 return Err(upsert);
             } else {
                 let to = upsert.apply(0);
-                let edit = TagEdit::Set(&[(tag, to)]);
-                if self.replace(state, edit, adopt(state), epoch, owner, guard).is_ok() {
+                let (edit, look) = (TagEdit::Set(&[(tag, to)]), state.look());
+                if self.replace(look, edit, adopt(look), epoch, owner, guard).is_ok() {
                     return Ok(to);
                 }
             }
@@ -372,120 +345,7 @@ impl<L: Send + Sync + 'static> Versioned<L> {
         if cell.freeze() != from && !mutant!("frozen-value-unchecked") {
             return false;
         }
-        self.replace(state, TagEdit::Set(tags), LinkEdit::Keep, epoch, owner, guard).is_ok()
-    }
-
-    /// Tries once to replace `state`, which [`Self::load`] gave under `guard` and is not sealed.
-    ///
-    /// Linearizes at the compare-and-swap of the state pointer. The caller decided from `state`'s structure, which
-    /// cannot have changed when that succeeds.
-    pub(crate) fn replace(
-        &self,
-        state: &State<L>,
-        tags: TagEdit<'_>,
-        links: LinkEdit<L>,
-        epoch: &Epoch,
-        owner: &impl Owner<L>,
-        guard: &Guard,
-    ) -> Result<(), Refused> {
-        debug_assert!(
-            !state.is_sealed() || mutant!("sealed-though-revived") || mutant!("sealed-record-revived"),
-            "nothing replaces a sealed state"
-        );
-        let cells = Self::frozen_copy(state, tags)?;
-        let dies = matches!(links, LinkEdit::Die(_));
-        let stamp = if mutant!("stamp-not-renewed") { state.epoch } else { epoch.stamp() };
-        let keeps_links = matches!(links, LinkEdit::Keep);
-        let successor = State {
-            epoch: stamp,
-            prev: match stamp == state.epoch || mutant!("prev-always-inherited") {
-                _ if mutant!("prev-dropped") => ptr::null(),
-                true => state.prev,
-                false => ptr::from_ref(state),
-            },
-            links: match links {
-                LinkEdit::Keep => state.links,
-                LinkEdit::Become(links) => reclaim::alloc(links).as_ptr(),
-                LinkEdit::Die(number) => death(number),
-            },
-            cells,
-        };
-        let successor = self.place(successor, guard);
-        let old = ptr::from_ref(state).cast_mut();
-        if mutant!("retired-before-swap") {
-            // SAFETY: none: a fault.
-            unsafe { self.retire(old, guard) };
-        }
-        // ORDER: state-publish
-        let published = ordering!("state-publish", AcqRel);
-        let Ok(old) = self.state.compare_exchange(old, successor, published, Ordering::Relaxed) else {
-            // SAFETY: never published, so it is ours alone; so are its links unless they are the old state's.
-            unsafe {
-                let (links, dead) = ((*successor).links, (*successor).is_dead());
-                self.displace(successor);
-                if !keeps_links && !dead {
-                    reclaim::free(links);
-                }
-            }
-            return Err(Refused::Raced);
-        };
-        // SAFETY: the swap above made `old` unreachable, and this thread alone won it. Readers at an earlier epoch may
-        // still come by `prev`: they pinned before this thread loaded the epoch (chain), so the guards alive now
-        // include theirs. The links go with the last state that has them.
-        unsafe {
-            if mutant!("retired-twice") {
-                self.retire(old, guard);
-            }
-            if mutant!("freed-at-once") {
-                self.displace(old);
-            } else if !mutant!("retire-skipped") && !mutant!("retired-before-swap") {
-                self.retire(old, guard);
-            }
-            if (!keeps_links || mutant!("kept-links-retired")) && !state.is_dead() {
-                guard.retire(state.links);
-            }
-        }
-        if !dies {
-            self.come_home_later(successor, owner, guard);
-        }
-        Ok(())
-    }
-
-    /// Freezes all cells of `state` and returns them, edited.
-    fn frozen_copy(state: &State<L>, edit: TagEdit<'_>) -> Result<SmallVec<[Cell; 2]>, Refused> {
-        if let TagEdit::KeepIf(fit) = edit {
-            let mut frozen: SmallVec<[(TagId, i64); 4]> = SmallVec::with_capacity(state.cells.len());
-            for cell in &state.cells {
-                frozen.push((cell.tag, cell.freeze()));
-            }
-            if !fit(&frozen) && !mutant!("claim-without-value-check") {
-                return Err(Refused::Unfit);
-            }
-        }
-        let set = if let TagEdit::Set(tags) = edit { tags } else { &[] };
-        // No more room than is needed: cells that do not fit the state are a miss on every call. Pushed one by one: for a few, `extend`
-        // takes five times as long.
-        let added = set.iter().filter(|&&(tag, _)| state.cell(tag).is_none()).count();
-        let mut cells: SmallVec<[Cell; 2]> = SmallVec::with_capacity(state.cells.len() + added);
-        for (at, cell) in state.cells.iter().enumerate() {
-            let skipped = mutant!("one-cell-unfrozen") && at == 1;
-            let value = if skipped { decode(cell.load()) } else { cell.freeze() };
-            let goes = match edit {
-                TagEdit::Remove(tags) => tags.contains(&cell.tag),
-                TagEdit::Clear => true,
-                TagEdit::Keep | TagEdit::KeepIf(_) | TagEdit::Set(_) => false,
-            };
-            if !goes {
-                cells.push(Cell::new(cell.tag, value));
-            }
-        }
-        for &(tag, value) in set {
-            match cells.iter_mut().find(|cell| cell.tag == tag) {
-                Some(cell) => *cell = Cell::new(tag, value),
-                None => cells.push(Cell::new(tag, value)),
-            }
-        }
-        Ok(cells)
+        self.replace(state.look(), TagEdit::Set(tags), LinkEdit::Keep, epoch, owner, guard).is_ok()
     }
 }
 
@@ -506,7 +366,7 @@ impl<L> Drop for Versioned<L> {
         // SAFETY: `&mut self`: nobody else can reach the record, so the present state and its links are ours; earlier ones on the heap
         // were retired when they were replaced.
         unsafe {
-            let (links, dead) = ((*state).links, (*state).is_dead());
+            (*state).links.free();
             if slot.is_none() {
                 reclaim::free(state);
             } else {
@@ -514,9 +374,6 @@ impl<L> Drop for Versioned<L> {
                     reclaim::vacate(state);
                 }
                 state.drop_in_place();
-            }
-            if !dead {
-                reclaim::free(links);
             }
         }
     }

@@ -1,10 +1,8 @@
-//! What a record is at one time: cells in an immutable structure.
-
-use std::ptr;
+//! What a record is at one time: cells in an immutable structure, and a word that leads to its links.
 
 use smallvec::SmallVec;
 
-use crate::reclaim;
+use super::links::LinksCell;
 use crate::sync::{AtomicU64, Ordering, mutant, ordering};
 
 /// A tag's name, interned.
@@ -20,17 +18,6 @@ pub const MAX_WEIGHT: i64 = (1 << 62) - 1;
 
 /// Set in a cell's word: the state is being replaced, and the value is final for this state.
 pub(super) const FROZEN: u64 = 1;
-
-/// Set in a dead state's `links`, where a pointer has it clear.
-pub(super) const DEAD: usize = 1;
-/// The `links` of a state that is dead for good: no death's number.
-pub(super) const SEALED: usize = usize::MAX;
-
-/// The `links` of the state of a record's death of that number.
-pub(super) fn death<L>(number: usize) -> *mut L {
-    const { assert!(align_of::<L>() > DEAD, "a pointer to links has the dead bit clear") };
-    ptr::without_provenance_mut(number << 1 | DEAD)
-}
 
 #[inline]
 pub(super) fn encode(value: i64) -> u64 {
@@ -96,9 +83,8 @@ impl Cell {
 pub(crate) struct State<L> {
     pub(super) epoch: u64,
     pub(super) prev: *const State<L>,
-    /// Shared by successive states that differ in tags only. In a dead state no pointer, but an odd number: which death it
-    /// was, or [`SEALED`].
-    pub(super) links: *mut L,
+    /// Everything but the tags.
+    pub(super) links: LinksCell<L>,
     pub(super) cells: SmallVec<[Cell; 2]>,
 }
 
@@ -106,36 +92,13 @@ pub(crate) struct State<L> {
 #[cfg(all(target_pointer_width = "64", not(any(connmgr_loom, connmgr_shuttle))))]
 const _: () = assert!(size_of::<State<()>>() == 64);
 
-// SAFETY: the pointers are shared references in effect, whose targets the reclaimer keeps alive; what they lead to is
+// SAFETY: `prev` is a shared reference in effect, whose target the reclaimer keeps alive; what it leads to is
 // read from many threads (`L: Sync`) and dropped on any (`L: Send`).
 unsafe impl<L: Send + Sync> Send for State<L> {}
 // SAFETY: as above.
 unsafe impl<L: Send + Sync> Sync for State<L> {}
 
 impl<L> State<L> {
-    /// Whether the record holds nothing, for now or for good.
-    #[inline]
-    pub(crate) fn is_dead(&self) -> bool {
-        self.links.addr() & DEAD != 0
-    }
-
-    /// Whether the record is gone for good: nothing is ever added to it again.
-    #[inline]
-    pub(crate) fn is_sealed(&self) -> bool {
-        self.links.addr() == SEALED
-    }
-
-    /// Everything but the tags, or `None` of a dead state.
-    pub(crate) fn links(&self) -> Option<&L> {
-        if self.is_dead() {
-            return None;
-        }
-        reclaim::check(self.links);
-        // SAFETY: links are retired with the last state that has them, so they live while this state does; nobody
-        // has a mutable reference to what has been published.
-        unsafe { self.links.as_ref() }
-    }
-
     #[inline]
     pub(super) fn cell(&self, tag: TagId) -> Option<&Cell> {
         self.cells.iter().find(|cell| cell.tag == tag)

@@ -4,6 +4,7 @@ mod claims;
 mod cut;
 mod decaying;
 mod growth;
+mod links;
 mod presence;
 mod reclamation;
 mod updates;

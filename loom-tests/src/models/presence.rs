@@ -43,13 +43,13 @@ fn a_peer_that_returns_while_it_leaves_is_there() {
             [
                 Box::new(move || assert!(a.unlink(1, 1), "it was there")),
                 Box::new(move || {
-                    let conns = b.read(&1, |_, links| links.conns.len());
+                    let conns = b.read(&1, |_, links| links.conns().count());
                     assert!(matches!(conns, None | Some(1 | 2)), "a state that the peer has had");
                 }),
             ],
             || assert!(t.link(1, 2), "a new connection"),
         );
-        assert_eq!(t.read(&1, |_, links| links.conns.len()), Some(1), "the new connection is held");
+        assert_eq!(t.read(&1, |_, links| links.conns().count()), Some(1), "the new connection is held");
         assert_eq!(t.connections(), 1, "counts do not drift");
     });
 }
@@ -85,11 +85,11 @@ fn connect_and_disconnect_of_one_id_keep_the_count() {
             })],
             || {
                 let there = t.unlink(1, 2);
-                let left = t.read(&1, |_, links| links.conns.len()).expect("held by connection 9");
+                let left = t.read(&1, |_, links| links.conns().count()).expect("held by connection 9");
                 assert!(left == 1 || !there, "what was disconnected is not there");
             },
         );
-        let held = t.read(&1, |_, links| links.conns.len()).expect("held by connection 9");
+        let held = t.read(&1, |_, links| links.conns().count()).expect("held by connection 9");
         assert_eq!(t.connections(), held, "counts do not drift");
     });
 }
@@ -118,7 +118,7 @@ fn a_peer_that_returns_beside_the_sweep_finds_all_its_tags_or_none() {
         );
         let kept = if swept.load(Ordering::Relaxed) { (None, None) } else { (Some(5), Some(7)) };
         assert_eq!((t.tag_value(&1, TAG), t.tag_value(&1, OTHER)), kept, "all, or none if they were swept");
-        let links = t.read(&1, |_, links| (links.conns.len(), links.has_left(), links.first_seen()));
+        let links = t.read(&1, |_, links| (links.conns().count(), links.has_left(), links.first_seen()));
         assert_eq!(links, Some((1, false, 15)), "it is back, and seen first now");
         assert_eq!((t.connections(), t.len()), (1, 1), "one record, one connection");
     });

@@ -56,7 +56,7 @@ impl<'s> Basis<'s> {
     }
 
     /// What of a peer's connections may be closed, by when they were opened; `None` if the peer is exempt.
-    fn past_grace<C>(&self, links: &Links<C>) -> Option<u64> {
+    fn past_grace<C: 'static>(&self, links: Links<'_, C>) -> Option<u64> {
         let exempt = links.is_protected() && !self.emergency();
         self.grace.filter(|grace| !exempt && links.first_seen() <= grace.seen_by).map(|grace| grace.opened_by)
     }
@@ -86,7 +86,7 @@ fn grace(settings: &Settings, trigger: TrimTrigger, now: u64) -> Option<PastGrac
 pub(super) struct Facts<'c, P, C: Connection> {
     pub(super) node: &'c Node<Peer<P, Entry<C>>>,
     /// As it was chosen by: an update that straddles the snapshot may since have come into it.
-    pub(super) links: &'c Links<Entry<C>>,
+    pub(super) links: Links<'c, Entry<C>>,
     pub(super) value: i64,
     pub(super) connections: usize,
 }

@@ -133,7 +133,7 @@ where
         };
         let mut reasons = Vec::new();
         if links.is_protected() {
-            let names = links.protections.iter().map(|&tag| self.names.name(tag).to_string());
+            let names = links.protections().iter().map(|&tag| self.names.name(tag).to_string());
             reasons.push(Exemption::Protected { under: names.collect() });
         }
         let grace = left(links.first_seen(), settings.grace_period);
@@ -147,7 +147,7 @@ where
                     reasons.push(Exemption::InGrace { left: grace });
                 }
             }
-            None if !links.conns.is_empty() => reasons.push(Exemption::Closing),
+            None if links.is_connected() => reasons.push(Exemption::Closing),
             None if !links.is_away(at.state) => reasons.push(Exemption::NoConnection),
             None if links.has_left() => {
                 reasons.push(Exemption::Left { left: left(links.first_seen(), settings.keep_tags) });

@@ -1,0 +1,189 @@
+//! Edits of a record: which tags there are, and its links.
+
+use std::ptr;
+
+use smallvec::SmallVec;
+
+use super::links::LinksCell;
+use super::state::{Cell, decode};
+use super::{LinkEdit, Look, Owner, State, TagId, Tags, Versioned};
+use crate::epoch::Epoch;
+use crate::reclaim::Guard;
+use crate::sync::{Ordering, mutant, ordering};
+
+/// What becomes of the tags in an edit.
+#[derive(Clone, Copy)]
+pub(crate) enum TagEdit<'e> {
+    /// They stay.
+    Keep,
+    /// They stay if this holds of them, final as they are by then; else the edit is refused.
+    KeepIf(&'e dyn Fn(&Tags) -> bool),
+    /// These tags get these values, whether or not they were there.
+    Set(&'e Tags),
+    /// These tags go.
+    Remove(&'e [TagId]),
+    /// All go.
+    Clear,
+}
+
+/// Why an edit was not made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Refused {
+    /// Another thread changed the record: look again.
+    Raced,
+    /// What [`TagEdit::KeepIf`] asks did not hold.
+    Unfit,
+}
+
+impl<L: Send + Sync + 'static> Versioned<L> {
+    /// Tries once to edit what the caller looked at under `guard`, which is not sealed: in place where no tag comes or goes and the epoch
+    /// allows it.
+    ///
+    /// Linearizes at the compare-and-swap of the word of links or of the state. What the caller decided from, these links and which tags
+    /// there are, cannot have changed when that succeeds.
+    pub(crate) fn edit(
+        &self,
+        look: Look<'_, L>,
+        tags: TagEdit<'_>,
+        links: LinkEdit<'_, L>,
+        epoch: &Epoch,
+        owner: &impl Owner<L>,
+        guard: &Guard,
+    ) -> Result<(), Refused> {
+        let Look { state, .. } = look;
+        let tags_stay = match tags {
+            TagEdit::Keep => true,
+            TagEdit::Clear => state.cells.is_empty(),
+            TagEdit::KeepIf(_) | TagEdit::Set(_) | TagEdit::Remove(_) => false,
+        };
+        if !tags_stay || epoch.stamp() != state.epoch && !mutant!("links-epoch-unchecked") {
+            return self.replace(look, tags, links, epoch, owner, guard);
+        }
+        if state.swap_links(look, links.word(look)) {
+            // A state on the heap that died is not awaited at home.
+            if look.is_dead() {
+                self.come_home_later(state, owner, guard);
+            }
+            // SAFETY: just published by this thread.
+            unsafe { links.published(look, guard) };
+            return Ok(());
+        }
+        if state.look() != look {
+            return Err(Refused::Raced);
+        }
+        // Frozen.
+        self.replace(look, tags, links, epoch, owner, guard)
+    }
+
+    /// Tries once to put another state in place of the one that the caller looked at.
+    pub(super) fn replace(
+        &self,
+        look: Look<'_, L>,
+        tags: TagEdit<'_>,
+        links: LinkEdit<'_, L>,
+        epoch: &Epoch,
+        owner: &impl Owner<L>,
+        guard: &Guard,
+    ) -> Result<(), Refused> {
+        let Look { state, .. } = look;
+        debug_assert!(
+            !state.is_sealed() || mutant!("sealed-though-revived") || mutant!("sealed-record-revived"),
+            "nothing replaces a sealed state"
+        );
+        if state.freeze_links() != look && !mutant!("frozen-links-unchecked") {
+            return Err(Refused::Raced);
+        }
+        let cells = Self::frozen_copy(state, tags)?;
+        let dies = matches!(links, LinkEdit::Die(_));
+        let stamp = if mutant!("stamp-not-renewed") { state.epoch } else { epoch.stamp() };
+        let successor = State {
+            epoch: stamp,
+            prev: match stamp == state.epoch || mutant!("prev-always-inherited") {
+                _ if mutant!("prev-dropped") => ptr::null(),
+                true => state.prev,
+                false => ptr::from_ref(state),
+            },
+            links: LinksCell::new(links.word(look)),
+            cells,
+        };
+        let successor = self.place(successor, guard);
+        if !self.publish(state, successor, guard) {
+            return Err(Refused::Raced);
+        }
+        // SAFETY: just published by this thread, in place of `look`, which was final.
+        unsafe { links.published(look, guard) };
+        if !dies {
+            self.come_home_later(successor, owner, guard);
+        }
+        Ok(())
+    }
+
+    /// Puts `successor`, which was [placed](Self::place), in place of `state`, unless that is the present state no more. Returns whether
+    /// it did.
+    pub(super) fn publish(&self, state: &State<L>, successor: *mut State<L>, guard: &Guard) -> bool {
+        let old = ptr::from_ref(state).cast_mut();
+        if mutant!("retired-before-swap") {
+            // SAFETY: none: a fault.
+            unsafe { self.retire(old, guard) };
+        }
+        // ORDER: state-publish
+        let published = ordering!("state-publish", AcqRel);
+        // What the swap returns has the provenance of what was placed; `state` is a shared reference, not to be freed by.
+        let Ok(old) = self.state.compare_exchange(old, successor, published, Ordering::Relaxed) else {
+            // SAFETY: never published, so it is ours alone.
+            unsafe { self.displace(successor) };
+            return false;
+        };
+        // SAFETY: the swap above made `old` unreachable, and this thread alone won it. Readers at an earlier epoch may
+        // still come by `prev`: they pinned before this thread loaded the epoch (chain), so the guards alive now
+        // include theirs.
+        unsafe {
+            if mutant!("retired-twice") {
+                self.retire(old, guard);
+            }
+            if mutant!("freed-at-once") {
+                self.displace(old);
+            } else if !mutant!("retire-skipped") && !mutant!("retired-before-swap") {
+                self.retire(old, guard);
+            }
+        }
+        true
+    }
+
+    /// Freezes all cells of `state` and returns them, edited.
+    pub(super) fn frozen_copy(state: &State<L>, edit: TagEdit<'_>) -> Result<SmallVec<[Cell; 2]>, Refused> {
+        if let TagEdit::KeepIf(fit) = edit {
+            let mut frozen: SmallVec<[(TagId, i64); 4]> = SmallVec::with_capacity(state.cells.len());
+            for cell in &state.cells {
+                frozen.push((cell.tag, cell.freeze()));
+            }
+            if !fit(&frozen) && !mutant!("claim-without-value-check") {
+                return Err(Refused::Unfit);
+            }
+        }
+        let set = if let TagEdit::Set(tags) = edit { tags } else { &[] };
+        // No more room than is needed: cells that do not fit the state are a miss on every call. Pushed one by one: for a few, `extend`
+        // takes five times as long.
+        let added = set.iter().filter(|&&(tag, _)| state.cell(tag).is_none()).count();
+        let mut cells: SmallVec<[Cell; 2]> = SmallVec::with_capacity(state.cells.len() + added);
+        for (at, cell) in state.cells.iter().enumerate() {
+            let skipped = mutant!("one-cell-unfrozen") && at == 1;
+            let value = if skipped { decode(cell.load()) } else { cell.freeze() };
+            let goes = match edit {
+                TagEdit::Remove(tags) => tags.contains(&cell.tag),
+                TagEdit::Clear => true,
+                TagEdit::Keep | TagEdit::KeepIf(_) | TagEdit::Set(_) => false,
+            };
+            if !goes {
+                cells.push(Cell::new(cell.tag, value));
+            }
+        }
+        for &(tag, value) in set {
+            match cells.iter_mut().find(|cell| cell.tag == tag) {
+                Some(cell) => *cell = Cell::new(tag, value),
+                None => cells.push(Cell::new(tag, value)),
+            }
+        }
+        Ok(cells)
+    }
+}

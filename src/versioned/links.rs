@@ -1,0 +1,326 @@
+//! What a state holds besides tags: a list of links, the newest first, that changes in place.
+//!
+//! One word of the state leads to the newest link, and each link to the one before it. A link is immutable; a change puts new ones on
+//! top of those that stay, which the list before and the list after share. In a dead state the word is no pointer, but an odd number: which
+//! death it was, or [`SEALED`].
+//!
+//! The word is a cell like a tag's. It is changed by a compare-and-swap while it is not frozen and the epoch is the state's; it is frozen
+//! before the state is replaced, and then copied.
+//!
+//! Invariant (links): who takes links off the list, by a change of the word or by replacing the state, retires these and no others, after that.
+//! A list is a top of new links on a tail of an older list, so none comes back; and whoever found a link by a word, or by a link, holds a
+//! guard that is older than the retirement of all that it leads to.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::mem;
+use std::ops::Deref;
+use std::ptr;
+
+use super::State;
+use crate::reclaim::{self, Guard};
+use crate::sync::{AtomicPtr, Ordering, mutant, ordering};
+
+/// Set in a dead state's word, where a pointer has it clear.
+const DEAD: usize = 1;
+/// Set in a word that is final for its state.
+const FROZEN: usize = 2;
+/// The word of a state that is dead for good: no death's number.
+const SEALED: usize = usize::MAX & !FROZEN;
+
+/// One link of a list.
+#[derive(Debug)]
+pub(crate) struct Link<L> {
+    value: L,
+    older: *mut Link<L>,
+}
+
+// SAFETY: the pointer is a shared reference in effect, to what is read from many threads (`L: Sync`) and dropped on any (`L: Send`).
+unsafe impl<L: Send + Sync> Send for Link<L> {}
+// SAFETY: as above.
+unsafe impl<L: Send + Sync> Sync for Link<L> {}
+
+impl<L> Link<L> {
+    /// The one before it.
+    #[inline]
+    pub(crate) fn older(&self) -> Option<&Self> {
+        reclaim::check(self.older);
+        // SAFETY: by (links), it lives as long as this one can be reached; nobody has a mutable reference to what has been published.
+        unsafe { self.older.as_ref() }
+    }
+}
+
+impl<L> Deref for Link<L> {
+    type Target = L;
+
+    #[inline]
+    fn deref(&self) -> &L {
+        &self.value
+    }
+}
+
+/// A state, and what its word of links was when an operation looked.
+pub(crate) struct Look<'g, L> {
+    pub(crate) state: &'g State<L>,
+    /// Without the frozen bit.
+    word: *mut Link<L>,
+}
+
+impl<L> Clone for Look<'_, L> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<L> Copy for Look<'_, L> {}
+
+impl<L> fmt::Debug for Look<'_, L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Look").field("word", &self.word).finish_non_exhaustive()
+    }
+}
+
+impl<'g, L> Look<'g, L> {
+    /// Whether the record holds nothing, for now or for good.
+    #[inline]
+    pub(crate) fn is_dead(self) -> bool {
+        is_dead(self.word)
+    }
+
+    /// Whether it is dead by the death of that number.
+    pub(super) fn is_death(self, number: usize) -> bool {
+        self.word == death(number)
+    }
+
+    /// The same word, for a copy of the state.
+    pub(super) fn into_cell(self) -> LinksCell<L> {
+        LinksCell::new(self.word)
+    }
+
+    /// The newest link, or `None` of a dead state.
+    #[inline]
+    pub(crate) fn newest(self) -> Option<&'g Link<L>> {
+        if self.is_dead() {
+            return None;
+        }
+        reclaim::check(self.word);
+        // SAFETY: by (links), as the state was reached under a guard; nobody has a mutable reference to what has been published.
+        unsafe { self.word.as_ref() }
+    }
+}
+
+/// Links that have not been published, on top of some that may have been. Dropped, it frees the former.
+pub(crate) struct Fresh<'g, L> {
+    newest: *mut Link<L>,
+    kept: *mut Link<L>,
+    list: PhantomData<&'g Link<L>>,
+}
+
+impl<L> fmt::Debug for Fresh<'_, L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fresh").field("newest", &self.newest).field("kept", &self.kept).finish()
+    }
+}
+
+impl<'g, L> Fresh<'g, L> {
+    /// On top of all that `look` saw.
+    pub(crate) fn over(look: Look<'g, L>) -> Self {
+        Self::on(if look.is_dead() { ptr::null_mut() } else { look.word })
+    }
+
+    /// On top of what is older than `link`.
+    pub(crate) fn in_place_of(link: &'g Link<L>) -> Self {
+        Self::on(link.older)
+    }
+
+    fn on(kept: *mut Link<L>) -> Self {
+        Self { newest: kept, kept, list: PhantomData }
+    }
+
+    /// With one link more, the newest.
+    pub(crate) fn with(mut self, value: L) -> Self
+    where
+        L: 'static,
+    {
+        self.newest = reclaim::alloc(Link { value, older: self.newest }).as_ptr();
+        self
+    }
+}
+
+impl<L> Drop for Fresh<'_, L> {
+    fn drop(&mut self) {
+        // SAFETY: what is on top was never published, so it is ours alone.
+        unsafe { free(self.newest, self.kept) }
+    }
+}
+
+/// What becomes of the links in an edit.
+#[derive(Debug)]
+pub(crate) enum LinkEdit<'g, L> {
+    /// They stay.
+    Keep,
+    /// They become these.
+    Become(Fresh<'g, L>),
+    /// The record dies its death of this number, by [`Versioned::next_death`](super::Versioned::next_death).
+    Die(usize),
+}
+
+impl<'g, L> LinkEdit<'g, L> {
+    /// The word that this makes of what `look` saw.
+    pub(super) fn word(&self, look: Look<'g, L>) -> *mut Link<L> {
+        match self {
+            Self::Keep => look.word,
+            Self::Become(fresh) => fresh.newest,
+            Self::Die(number) => death(*number),
+        }
+    }
+
+    /// Hands over what is new, now that it is published, and retires what this took off the list that `look` saw.
+    ///
+    /// # Safety
+    /// 1. Called once, by the thread that published [`Self::word`] in place of what `look` saw.
+    pub(super) unsafe fn published(self, look: Look<'g, L>, guard: &Guard)
+    where
+        L: Send + Sync + 'static,
+    {
+        let kept = match self {
+            Self::Keep if mutant!("kept-links-retired") => ptr::null_mut(),
+            Self::Keep => look.word,
+            Self::Become(fresh) => {
+                let kept = if mutant!("shared-links-retired") { ptr::null_mut() } else { fresh.kept };
+                mem::forget(fresh);
+                kept
+            }
+            Self::Die(_) => ptr::null_mut(),
+        };
+        let mut link = if look.is_dead() { kept } else { look.word };
+        while link != kept {
+            // SAFETY: it lives as long as `guard` does.
+            let older = unsafe { (*link).older };
+            // SAFETY: (1): the swap took it off the list that new guards find, and this thread alone made that swap.
+            unsafe { guard.retire(link) };
+            link = older;
+        }
+    }
+}
+
+/// The word of links of one state.
+#[derive(Debug)]
+pub(super) struct LinksCell<L>(AtomicPtr<Link<L>>);
+
+impl<L> LinksCell<L> {
+    pub(super) fn new(word: *mut Link<L>) -> Self {
+        Self(AtomicPtr::new(word))
+    }
+
+    /// Of a new record: one link.
+    pub(super) fn of(value: L) -> Self
+    where
+        L: 'static,
+    {
+        Self::new(reclaim::alloc(Link { value, older: ptr::null_mut() }).as_ptr())
+    }
+
+    /// Of a record that is dead for good.
+    pub(super) fn sealed() -> Self {
+        Self::new(ptr::without_provenance_mut(SEALED))
+    }
+
+    #[inline]
+    fn load(&self) -> *mut Link<L> {
+        // ORDER: links-load
+        self.0.load(ordering!("links-load", Acquire))
+    }
+
+    /// Swaps the word for `to` if it is what `look` saw and not frozen.
+    pub(super) fn swap(&self, look: Look<'_, L>, to: *mut Link<L>) -> bool {
+        // ORDER: links-update
+        let published = ordering!("links-update", AcqRel);
+        self.0.compare_exchange(look.word, to, published, Ordering::Relaxed).is_ok()
+    }
+
+    /// Makes the word final.
+    fn freeze(&self) -> *mut Link<L> {
+        let mut word = self.load();
+        while word.addr() & FROZEN == 0 && !mutant!("links-not-frozen") {
+            let frozen = word.map_addr(|word| word | FROZEN);
+            // ORDER: links-freeze
+            match self.0.compare_exchange(word, frozen, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => break,
+                Err(_) => word = self.load(),
+            }
+        }
+        thawed(word)
+    }
+
+    /// Frees the list of a state that nobody else can reach.
+    ///
+    /// # Safety
+    /// 1. It is the present state's, of a record that nobody else can reach.
+    pub(super) unsafe fn free(&self) {
+        let word = thawed(self.0.load(Ordering::Relaxed));
+        if !is_dead(word) {
+            // SAFETY: (1): what was on earlier lists alone has been retired.
+            unsafe { free(word, ptr::null_mut()) }
+        }
+    }
+}
+
+impl<L> State<L> {
+    /// Makes the links `to` if they are what `look` saw and not frozen.
+    pub(super) fn swap_links(&self, look: Look<'_, L>, to: *mut Link<L>) -> bool {
+        self.links.swap(look, to)
+    }
+
+    /// Its links as they are at this instant.
+    #[inline]
+    pub(crate) fn look(&self) -> Look<'_, L> {
+        Look { state: self, word: thawed(self.links.load()) }
+    }
+
+    /// Whether the record is gone for good: nothing is ever added to it again. (A state is made so, or never is.)
+    #[inline]
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.links.load().addr() == SEALED
+    }
+
+    /// Makes the links final. Returns them.
+    pub(super) fn freeze_links(&self) -> Look<'_, L> {
+        Look { state: self, word: self.links.freeze() }
+    }
+}
+
+impl<L> PartialEq for Look<'_, L> {
+    /// Whether it is the same state with the same links.
+    fn eq(&self, other: &Self) -> bool {
+        ptr::eq(self.state, other.state) && self.word == other.word
+    }
+}
+
+/// The word of a record's death of that number.
+fn death<L>(number: usize) -> *mut Link<L> {
+    const { assert!(align_of::<Link<L>>() > (DEAD | FROZEN), "a pointer to a link has both bits clear") };
+    ptr::without_provenance_mut(number << 2 | DEAD)
+}
+
+fn is_dead<L>(word: *mut Link<L>) -> bool {
+    word.addr() & DEAD != 0
+}
+
+fn thawed<L>(word: *mut Link<L>) -> *mut Link<L> {
+    word.map_addr(|word| word & !FROZEN)
+}
+
+/// Frees a list from `link` on up to `end`, which stays.
+///
+/// # Safety
+/// 1. Nobody else can reach these links.
+unsafe fn free<L>(mut link: *mut Link<L>, end: *mut Link<L>) {
+    while link != end {
+        // SAFETY: (1), and each is freed once, after this.
+        let older = unsafe { (*link).older };
+        // SAFETY: as above.
+        unsafe { reclaim::free(link) };
+        link = older;
+    }
+}
