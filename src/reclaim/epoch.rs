@@ -23,7 +23,9 @@ use crate::sync::Padded;
 const BATCH: usize = if cfg!(crossbeam_loom) { 1 } else { 64 };
 /// Cookies that a thread finds not to be over between two attempts to end a period.
 const EARLY: usize = 16;
-/// Objects that one collection is counted on to free; it frees up to 512.
+/// Bags of the collector that one collection frees, each with up to [`BATCH`] objects.
+const BAGS: usize = 8;
+/// Objects that one collection is counted on to free, as not every bag is full.
 const ROUND: usize = 256;
 
 /// What has been retired and not yet freed, as far as threads have told: each does when it collects.
@@ -107,9 +109,12 @@ pub(crate) fn settle() {
             return;
         }
         // The first rounds only advance the collector's epoch. A round in which no job ran is held back by another thread, or there
-        // is nothing left. What is freed retires more, so there are generations: three to a record's death.
+        // is nothing left but the collector's own bags, which it retires, too: each round that ran jobs left a bag of them. Twice the
+        // rounds that these take are granted. What is freed retires more, so there are generations: three to a record's death.
+        let first = local.ran.get();
+        let granted = || 4 + 2 * local.ran.get().wrapping_sub(first) / (BATCH * BAGS) / BAGS;
         let (mut idle, mut rounds) = (0, pending / ROUND * 4 + 16);
-        while idle < 4 && rounds > 0 {
+        while idle < granted() && rounds > 0 {
             let before = local.ran.get();
             let guard = pin();
             if !cookies_are_over() {
