@@ -1,7 +1,7 @@
 //! A lock-free, resizable hash index of records that stay where they are for life.
 //!
-//! It knows no peers: an entry is found by its hash and by a test of the caller's, and it is the entry, not the index, that
-//! knows whether it is alive. An entry is never moved; tables hold pointers to it.
+//! It knows no peers: an entry is found on the path of its hash by a test of the caller's, which may be asked of entries of other hashes, too;
+//! and it is the entry, not the index, that knows whether it is alive. An entry is never moved; tables hold pointers to it.
 //!
 //! A table is a power of two of slots, in small groups, probed linearly from the beginning of the hash's group. A slot's life only goes
 //! forward:

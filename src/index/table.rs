@@ -6,7 +6,7 @@ use std::ptr;
 use super::node::{ALIGNMENT, Node, SPARE_BITS, Spare};
 use crate::reclaim::{self, Guard};
 use crate::sync::{
-    AtomicBool, AtomicPtr, AtomicUsize, GROUP, Groups, MODEL, Ordering, Padded, mutant, ordering, prefetch,
+    AtomicBool, AtomicPtr, AtomicUsize, GROUP, Groups, MODEL, Ordering, Padded, mutant, ordering,
 };
 
 /// Set in a slot that is being migrated: it receives no entry any more, and its entry is to be found in the next table, too.
@@ -126,7 +126,9 @@ fn is_alike<T>(word: Word<T>, hash: u64) -> bool {
     (word.addr() ^ hash as usize) & FINGERPRINT == 0
 }
 
-/// The node of `word`, if that is an entry of `hash` that has not been removed, and `accept` takes it.
+/// The node of `word`, if that is an entry like those of `hash` that has not been removed, and `accept` takes it.
+///
+/// The entry's own hash is not looked at: it may be in a line that nothing else is needed of, and `accept` decides in any case.
 #[inline]
 fn entry<'g, T, R>(
     word: Word<T>,
@@ -138,14 +140,8 @@ fn entry<'g, T, R>(
         return None;
     }
     let node = node_of(word);
-    // Most likely it is the one: have the lines of its states on their way, which come after those of its key.
-    prefetch(node.wrapping_byte_add(128));
-    prefetch(node.wrapping_byte_add(192));
     // SAFETY: not removed when it was read under `guard`, so by (unlinked) it is not freed while that is alive.
     let node = unsafe { reclaim::deref(node, guard) };
-    if node.hash() != hash {
-        return None;
-    }
     Some((node, accept(node)?))
 }
 

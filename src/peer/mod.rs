@@ -116,9 +116,15 @@ where
     }
 
     /// The record of `key` and its state, which is not sealed but may be dead, at an instant within the call: there is one at most.
-    #[inline(always)]
     fn see<'g>(&'g self, key: &K, guard: &'g Guard) -> Option<Seen<'g, K, C>> {
-        self.index.find(self.hash(key), guard, |peer| peer.state_of(key, guard))
+        self.see_hashed(key, self.hash(key), guard)
+    }
+
+    /// [`Self::see`] with the key's hash, for hot paths: computed before the pin, which is a locked instruction, it overlaps with what
+    /// goes before.
+    #[inline(always)]
+    fn see_hashed<'g>(&'g self, key: &K, hash: u64, guard: &'g Guard) -> Option<Seen<'g, K, C>> {
+        self.index.find(hash, guard, |peer| peer.state_of(key, guard))
     }
 
     /// The record of `key`, its state and links, if it is alive.
@@ -136,11 +142,12 @@ where
         Some(read(look.state, links))
     }
 
-    /// The value of one tag. Never writes shared memory but for the pin.
-    #[inline]
+    /// The value of one tag. Never writes shared memory but for the pin. (Left to itself, the compiler does not inline it.)
+    #[inline(always)]
     pub(crate) fn tag_value(&self, key: &K, tag: TagId) -> Option<i64> {
+        let hash = self.hash(key);
         let guard = reclaim::pin();
-        let (_, state) = self.see(key, &guard)?;
+        let (_, state) = self.see_hashed(key, hash, &guard)?;
         state.value(tag)
     }
 
@@ -168,8 +175,9 @@ where
         now: impl Fn() -> u64,
         upsert: Upsert<impl FnMut(i64) -> i64>,
     ) -> i64 {
+        let hash = self.hash(key);
         let guard = reclaim::pin();
-        let upsert = match self.see(key, &guard) {
+        let upsert = match self.see_hashed(key, hash, &guard) {
             None => upsert,
             Some((node, state)) => match self.update_seen(node, state, tag, &now, upsert, &guard) {
                 Ok(value) => return value,

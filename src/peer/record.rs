@@ -21,29 +21,28 @@ pub(crate) trait Identified: Send + Sync + 'static {
 
 /// One peer's record. It stays where it is for life; what changes is its state.
 #[derive(Debug)]
-#[repr(C)]
 pub(crate) struct Peer<K, C> {
-    // First, so that the pointer to the present state is in the line of the record's hash.
-    pub(crate) state: Versioned<Tie<C>>,
-    pub(super) key: K,
+    pub(crate) state: Versioned<Tie<C>, K>,
 }
 
 impl<K: Eq, C: Identified> Peer<K, C> {
     pub(super) fn new(key: K, tie: Tie<C>, tags: &Tags) -> Self {
-        Self { key, state: Versioned::new(tie, tags) }
+        Self { state: Versioned::new(key, tie, tags) }
     }
 
     /// Its state, if this is the record of `key` and not sealed.
     #[inline]
     pub(super) fn state_of<'g>(&self, key: &K, guard: &'g Guard) -> Option<&'g State<Tie<C>>> {
-        if self.key != *key {
+        // Most likely it is the one.
+        self.state.prefetch();
+        if self.key() != key {
             return None;
         }
         Some(self.state.load(guard)).filter(|state| !state.is_sealed())
     }
 
     pub(crate) fn key(&self) -> &K {
-        &self.key
+        self.state.key()
     }
 }
 
@@ -119,12 +118,12 @@ impl<C> Clone for Conn<C> {
     }
 }
 
-impl<K, C> Owner<Tie<C>> for Node<Peer<K, C>>
+impl<K, C> Owner<Versioned<Tie<C>, K>> for Node<Peer<K, C>>
 where
     K: Send + Sync + 'static,
     C: Send + Sync + 'static,
 {
-    fn later(&self, guard: &Guard, job: impl FnOnce(&Versioned<Tie<C>>, &Guard) + Send + 'static) {
+    fn later(&self, guard: &Guard, job: impl FnOnce(&Versioned<Tie<C>, K>, &Guard) + Send + 'static) {
         self.later(guard, move |peer, guard| job(&peer.state, guard));
     }
 }

@@ -35,7 +35,7 @@ pub(crate) enum Refused {
     Unfit,
 }
 
-impl<L: Send + Sync + 'static> Versioned<L> {
+impl<L: Send + Sync + 'static, K> Versioned<L, K> {
     /// Tries once to edit what the caller looked at under `guard`, which is not sealed: in place where no tag comes or goes and the epoch
     /// allows it.
     ///
@@ -47,7 +47,7 @@ impl<L: Send + Sync + 'static> Versioned<L> {
         tags: TagEdit<'_>,
         links: LinkEdit<'_, L>,
         epoch: &Epoch,
-        owner: &impl Owner<L>,
+        owner: &impl Owner<Self>,
         guard: &Guard,
     ) -> Result<(), Refused> {
         let Look { state, .. } = look;
@@ -82,7 +82,7 @@ impl<L: Send + Sync + 'static> Versioned<L> {
         tags: TagEdit<'_>,
         links: LinkEdit<'_, L>,
         epoch: &Epoch,
-        owner: &impl Owner<L>,
+        owner: &impl Owner<Self>,
         guard: &Guard,
     ) -> Result<(), Refused> {
         let Look { state, .. } = look;

@@ -19,15 +19,15 @@ use crate::reclaim::Guard;
 use crate::sync::mutant;
 
 /// What owns a record's memory and can keep it.
-pub(crate) trait Owner<L> {
+pub(crate) trait Owner<V> {
     /// Keeps the record, and runs `job` on it once every guard alive now is gone.
-    fn later(&self, guard: &Guard, job: impl FnOnce(&Versioned<L>, &Guard) + Send + 'static);
+    fn later(&self, guard: &Guard, job: impl FnOnce(&V, &Guard) + Send + 'static);
 }
 
-impl<L: Send + Sync + 'static> Versioned<L> {
+impl<L: Send + Sync + 'static, K> Versioned<L, K> {
     /// Sees to it that `state`, which this thread has published, comes home if it is on the heap.
     #[inline]
-    pub(super) fn come_home_later(&self, state: *const State<L>, owner: &impl Owner<L>, guard: &Guard) {
+    pub(super) fn come_home_later(&self, state: *const State<L>, owner: &impl Owner<Self>, guard: &Guard) {
         if self.slot_of(state).is_none() {
             let cookies = std::array::from_fn::<_, SLOTS, _>(|slot| self.cookie(slot));
             let address = state.addr();

@@ -40,14 +40,21 @@ pub(super) const fn filled(slot: usize) -> usize {
     1 << (SLOTS + slot)
 }
 
-impl<L> Versioned<L> {
+impl<L, K> Versioned<L, K> {
+    /// A slot by its number.
+    #[inline]
+    pub(super) fn slot(&self, number: usize) -> &Slot<L> {
+        const { assert!(SLOTS == 2) };
+        if number == 0 { &self.first } else { &self.second }
+    }
+
     /// The slot that `state` is in, if it is in one.
     pub(super) fn slot_of(&self, state: *const State<L>) -> Option<usize> {
-        self.slots.iter().position(|slot| slot.get().cast_const().cast() == state)
+        (0..SLOTS).find(|&at| self.slot(at).get().cast_const().cast() == state)
     }
 }
 
-impl<L: Send + Sync + 'static> Versioned<L> {
+impl<L: Send + Sync + 'static, K> Versioned<L, K> {
     /// Puts a state where it can be published from.
     pub(super) fn place(&self, state: State<L>, guard: &Guard) -> *mut State<L> {
         match self.claim(|slot| self.is_over(slot, guard)) {
@@ -66,7 +73,7 @@ impl<L: Send + Sync + 'static> Versioned<L> {
     /// 1. The slot has been claimed by this thread.
     pub(super) unsafe fn put(&self, slot: usize, state: State<L>) -> *mut State<L> {
         // SAFETY: by (1) and (slot), nobody reads or writes it but this thread.
-        let state: *mut State<L> = unsafe { (*self.slots[slot].get()).write(state) };
+        let state: *mut State<L> = unsafe { (*self.slot(slot).get()).write(state) };
         reclaim::occupy(state);
         state
     }
@@ -94,7 +101,7 @@ impl<L: Send + Sync + 'static> Versioned<L> {
             return false;
         }
         // SAFETY: by (slot), and the bit says that there is a state.
-        unsafe { (*self.slots[slot].get()).assume_init_drop() };
+        unsafe { (*self.slot(slot).get()).assume_init_drop() };
         true
     }
 
