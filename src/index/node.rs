@@ -27,11 +27,11 @@ pub(super) const ALIGNMENT: usize = 8;
 #[derive(Debug)]
 #[repr(C, align(8))]
 pub(crate) struct Node<T> {
-    // (First, also because the models' reclaimer knows memory by address: what is put into a slot of the value must not have the node's own.)
+    // First, as look-ups need nothing else.
+    value: T,
     hash: u64,
     /// One for the index, until it has unlinked the node and every guard of that time is gone, and one for each [`Held`].
     keepers: AtomicUsize,
-    value: T,
 }
 
 impl<T> Node<T> {

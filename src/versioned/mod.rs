@@ -127,23 +127,28 @@ impl<L> State<L> {
 /// it touches three lines in most records: with the slots side by side it would be four.
 #[repr(C)]
 pub(crate) struct Versioned<L, K> {
+    // (First, also because the models' reclaimer knows memory by address: no slot may have that of the whole.)
+    /// Bits of each slot; above them, the number of the next death.
+    busy: AtomicUsize,
+    /// Of each slot, when the state in it that was retired is over.
+    cookies: [AtomicU32; SLOTS],
     second: Slot<L>,
     /// Null until the record is [settled](Self::settle).
     state: AtomicPtr<State<L>>,
     key: K,
     /// Where the record's first state is.
     first: Slot<L>,
-    /// Bits of each slot; above them, the number of the next death.
-    busy: AtomicUsize,
-    /// Of each slot, when the state in it that was retired is over.
-    cookies: [AtomicU32; SLOTS],
 }
 
 #[cfg(all(target_pointer_width = "64", not(any(connmgr_loom, connmgr_shuttle))))]
 const _: () = {
     use std::mem::offset_of;
     type Record = Versioned<(), [u64; 10]>;
-    assert!(offset_of!(Record, state) == 64 && offset_of!(Record, first) == 64 + 8 + 80, "side by side");
+    let second = offset_of!(Record, second);
+    assert!(
+        offset_of!(Record, state) == second + 64 && offset_of!(Record, first) == second + 64 + 8 + 80,
+        "side by side"
+    );
 };
 
 // SAFETY: what it leads to is shared between threads and dropped on any (`L: Send + Sync`), and so is its key (`K: Send + Sync`); a slot is
