@@ -168,10 +168,11 @@ where
         to: Stored,
         now: &impl Fn() -> u64,
     ) -> bool {
-        let (guard, cells) = (reclaim::pin(), to.cells(id));
-        let Some((node, state)) = self.see(key, &guard) else {
+        let (peer, cells) = (self.hashed(key), to.cells(id));
+        let guard = reclaim::pin();
+        let Some((node, state)) = self.see(peer, &guard) else {
             let make = || Peer::new(key.clone(), Tie::new(now()), &cells);
-            return from.is_none() && self.insert(key, make, &guard).1;
+            return from.is_none() && self.insert(peer, make, &guard).1;
         };
         match from {
             _ if stored(state, id) != from && !mutant!("bump-over-another") => false,
@@ -189,8 +190,9 @@ where
 
     /// Drops what is stored of `id` for `key`, and with its last tag a peer that has nothing else. Returns whether there was something.
     pub(crate) fn drop_decaying(&self, key: &K, id: DecayId) -> bool {
+        let peer = self.hashed(key);
         let guard = reclaim::pin();
-        match self.see(key, &guard) {
+        match self.see(peer, &guard) {
             Some((node, _)) => self.drop_decaying_if(node, id, |_| true, &guard),
             None => false,
         }

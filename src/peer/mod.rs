@@ -45,6 +45,20 @@ type Seen<'g, K, C> = (&'g Node<Peer<K, C>>, &'g State<Tie<C>>);
 /// The same of a record that is alive, with its links.
 type SeenAlive<'g, K, C> = (&'g Node<Peer<K, C>>, Look<'g, Tie<C>>, Links<'g, C>);
 
+/// A peer's id with its hash.
+struct Hashed<'k, K> {
+    key: &'k K,
+    hash: u64,
+}
+
+impl<K> Clone for Hashed<'_, K> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<K> Copy for Hashed<'_, K> {}
+
 /// What [`PeerTable::protect`] found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Protected {
@@ -115,21 +129,21 @@ where
         self.index.len()
     }
 
-    /// The record of `key` and its state, which is not sealed but may be dead, at an instant within the call: there is one at most.
-    fn see<'g>(&'g self, key: &K, guard: &'g Guard) -> Option<Seen<'g, K, C>> {
-        self.see_hashed(key, self.hash(key), guard)
-    }
-
-    /// [`Self::see`] with the key's hash, for hot paths: computed before the pin, which is a locked instruction, it overlaps with what
-    /// goes before.
+    /// To be called before a pin, which is a locked instruction: so the hash is computed while what went before ends.
     #[inline(always)]
-    fn see_hashed<'g>(&'g self, key: &K, hash: u64, guard: &'g Guard) -> Option<Seen<'g, K, C>> {
-        self.index.find(hash, guard, |peer| peer.state_of(key, guard))
+    fn hashed<'k>(&self, key: &'k K) -> Hashed<'k, K> {
+        Hashed { key, hash: self.hash(key) }
     }
 
-    /// The record of `key`, its state and links, if it is alive.
-    fn see_alive<'g>(&'g self, key: &K, guard: &'g Guard) -> Option<SeenAlive<'g, K, C>> {
-        let (node, state) = self.see(key, guard)?;
+    /// The record of that id and its state, which is not sealed but may be dead, at an instant within the call: there is one at most.
+    #[inline(always)]
+    fn see<'g>(&'g self, id: Hashed<'_, K>, guard: &'g Guard) -> Option<Seen<'g, K, C>> {
+        self.index.find(id.hash, guard, |peer| peer.state_of(id.key, guard))
+    }
+
+    /// The record of that id, its state and links, if it is alive.
+    fn see_alive<'g>(&'g self, id: Hashed<'_, K>, guard: &'g Guard) -> Option<SeenAlive<'g, K, C>> {
+        let (node, state) = self.see(id, guard)?;
         let look = state.look();
         Links::of(look).map(|links| (node, look, links))
     }
@@ -137,17 +151,18 @@ where
     /// Reads the state of `key` by `read`, if there is one. One structural state, as its links are those of an instant at which it had these tags; each tag's value at
     /// its own instant.
     pub(crate) fn read<R>(&self, key: &K, read: impl FnOnce(&State<Tie<C>>, Links<'_, C>) -> R) -> Option<R> {
+        let id = self.hashed(key);
         let guard = reclaim::pin();
-        let (_, look, links) = self.see_alive(key, &guard)?;
+        let (_, look, links) = self.see_alive(id, &guard)?;
         Some(read(look.state, links))
     }
 
     /// The value of one tag. Never writes shared memory but for the pin. (Left to itself, the compiler does not inline it.)
     #[inline(always)]
     pub(crate) fn tag_value(&self, key: &K, tag: TagId) -> Option<i64> {
-        let hash = self.hash(key);
+        let id = self.hashed(key);
         let guard = reclaim::pin();
-        let (_, state) = self.see_hashed(key, hash, &guard)?;
+        let (_, state) = self.see(id, &guard)?;
         state.value(tag)
     }
 
@@ -175,16 +190,16 @@ where
         now: impl Fn() -> u64,
         upsert: Upsert<impl FnMut(i64) -> i64>,
     ) -> i64 {
-        let hash = self.hash(key);
+        let id = self.hashed(key);
         let guard = reclaim::pin();
-        let upsert = match self.see_hashed(key, hash, &guard) {
+        let upsert = match self.see(id, &guard) {
             None => upsert,
             Some((node, state)) => match self.update_seen(node, state, tag, &now, upsert, &guard) {
                 Ok(value) => return value,
                 Err(upsert) => upsert,
             },
         };
-        self.upsert_again(key, tag, &now, upsert, &guard)
+        self.upsert_again(id, tag, &now, upsert, &guard)
     }
 
     /// [`Self::upsert`] when no record was found, or one that has been sealed meanwhile.
@@ -192,16 +207,16 @@ where
     #[inline(never)]
     fn upsert_again<F: FnMut(i64) -> i64>(
         &self,
-        key: &K,
+        id: Hashed<'_, K>,
         tag: TagId,
         now: &impl Fn() -> u64,
         mut upsert: Upsert<F>,
         guard: &Guard,
     ) -> i64 {
         loop {
-            let tried = match self.see(key, guard) {
+            let tried = match self.see(id, guard) {
                 Some((node, state)) => self.update_seen(node, state, tag, now, upsert, guard),
-                None => self.insert_tagged(key, tag, now, upsert, guard),
+                None => self.insert_tagged(id, tag, now, upsert, guard),
             };
             match tried {
                 Ok(value) => return value,
@@ -235,8 +250,9 @@ where
 
     /// Keeps the record of `key` that is not sealed, if there is one.
     pub(crate) fn hold(&self, key: &K) -> Option<Held<Peer<K, C>>> {
+        let id = self.hashed(key);
         let guard = reclaim::pin();
-        self.see(key, &guard).map(|(node, _)| node.hold())
+        self.see(id, &guard).map(|(node, _)| node.hold())
     }
 
     #[inline]
@@ -266,7 +282,7 @@ where
 
     fn insert_tagged<F: FnMut(i64) -> i64>(
         &self,
-        key: &K,
+        id: Hashed<'_, K>,
         tag: TagId,
         now: &impl Fn() -> u64,
         mut upsert: Upsert<F>,
@@ -275,21 +291,21 @@ where
         let mut stored = 0;
         let make = || {
             stored = upsert.apply(0);
-            Peer::new(key.clone(), Tie::new(now()), &[(tag, stored)])
+            Peer::new(id.key.clone(), Tie::new(now()), &[(tag, stored)])
         };
-        if self.insert(key, make, guard).1 { Ok(stored) } else { Err(upsert) }
+        if self.insert(id, make, guard).1 { Ok(stored) } else { Err(upsert) }
     }
 
     fn insert<'g>(
         &'g self,
-        key: &K,
+        id: Hashed<'_, K>,
         make: impl FnOnce() -> Peer<K, C>,
         guard: &'g Guard,
     ) -> (&'g Node<Peer<K, C>>, bool) {
         self.index.find_or_insert(
-            self.hash(key),
+            id.hash,
             guard,
-            |peer| peer.state_of(key, guard).is_some(),
+            |peer| peer.state_of(id.key, guard).is_some(),
             make,
             |peer| peer.state.settle(&self.epoch),
         )
@@ -297,9 +313,10 @@ where
 
     /// Removes `tag`, and with the last tag of a temporary record that record. Returns whether the tag was there.
     pub(crate) fn untag(&self, key: &K, tag: TagId) -> bool {
+        let id = self.hashed(key);
         let guard = reclaim::pin();
         loop {
-            let Some((node, look, links)) = self.see_alive(key, &guard) else { return false };
+            let Some((node, look, links)) = self.see_alive(id, &guard) else { return false };
             if look.state.value(tag).is_none() {
                 return false;
             }
@@ -322,11 +339,12 @@ where
         inbound: bool,
         left_by: impl Fn() -> Option<u64>,
     ) -> bool {
+        let id = self.hashed(key);
         let guard = reclaim::pin();
         loop {
-            let Some((node, state)) = self.see(key, &guard) else {
+            let Some((node, state)) = self.see(id, &guard) else {
                 let make = || Peer::new(key.clone(), Tie::connected(entry, now, inbound), &[]);
-                if self.insert(key, make, &guard).1 {
+                if self.insert(id, make, &guard).1 {
                     break;
                 }
                 continue;
@@ -353,9 +371,10 @@ where
     ///
     /// If tags are to be kept, `leave` tells the time, and a peer that has any is marked as having left then.
     pub(crate) fn disconnect(&self, key: &K, id: &C::Id, leave: impl Fn() -> Option<u64>) -> bool {
+        let peer = self.hashed(key);
         let guard = reclaim::pin();
         let was_closing = loop {
-            let Some((node, look, links)) = self.see_alive(key, &guard) else { return false };
+            let Some((node, look, links)) = self.see_alive(peer, &guard) else { return false };
             let Some(conn) = links.conn(id) else { return false };
             let last = links.is_last();
             let left = if last && look.state.tags().len() > 0 { leave() } else { None };
@@ -384,11 +403,12 @@ where
     ///
     /// When it has returned, no later claim of this peer succeeds until it is unprotected.
     pub(crate) fn protect(&self, key: &K, tag: TagId, now: impl Fn() -> u64) -> Protected {
+        let id = self.hashed(key);
         let guard = reclaim::pin();
         loop {
-            let Some((node, state)) = self.see(key, &guard) else {
+            let Some((node, state)) = self.see(id, &guard) else {
                 let make = || Peer::new(key.clone(), Tie::new(now()).protected(tag), &[]);
-                if self.insert(key, make, &guard).1 {
+                if self.insert(id, make, &guard).1 {
                     return Protected { before: false, closing: false };
                 }
                 continue;
@@ -412,9 +432,10 @@ where
 
     /// Lifts the protection under `tag`. Returns whether the peer is still protected by another.
     pub(crate) fn unprotect(&self, key: &K, tag: TagId) -> bool {
+        let id = self.hashed(key);
         let guard = reclaim::pin();
         loop {
-            let Some((node, look, links)) = self.see_alive(key, &guard) else { return false };
+            let Some((node, look, links)) = self.see_alive(id, &guard) else { return false };
             if !links.protections().contains(&tag) {
                 return links.is_protected();
             }
