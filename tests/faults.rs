@@ -178,3 +178,47 @@ fn an_emergency_takes_peers_protected_meanwhile_if_it_must() {
     assert!(report.closed.iter().all(|closed| closed.protected), "and each is marked");
     assert_eq!(closes.load(Ordering::Acquire), 3, "closed once each");
 }
+
+/// One destructor that panicked kept the links of all older connections of its peer.
+#[test]
+fn a_connection_whose_destructor_panics_keeps_no_other() {
+    struct Bomb(u64, Arc<AtomicUsize>);
+
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            self.1.fetch_add(1, Ordering::Relaxed);
+            assert!(self.0 != 7, "a destructor that panics");
+        }
+    }
+
+    impl Connection for Bomb {
+        type Id = u64;
+
+        fn id(&self) -> u64 {
+            self.0
+        }
+
+        fn remote_addr(&self) -> String {
+            String::new()
+        }
+
+        fn direction(&self) -> Direction {
+            Direction::Inbound
+        }
+
+        fn stream_count(&self) -> Option<usize> {
+            None
+        }
+
+        fn close(&self, _: CloseReason) {}
+    }
+
+    let dropped = Arc::new(AtomicUsize::new(0));
+    let manager = BasicConnManager::<u64, Bomb>::builder().background(false).build().expect("valid");
+    for id in 0..10 {
+        manager.connected(&1, Bomb(id, Arc::clone(&dropped)));
+    }
+    // Whether the panic comes to this thread is not promised.
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(manager)));
+    assert_eq!(dropped.load(Ordering::Relaxed), 10, "each is dropped");
+}

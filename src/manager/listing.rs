@@ -135,13 +135,13 @@ where
 
     /// Who opened each of its connections.
     pub fn directions(&self) -> impl Iterator<Item = Direction> + use<'s, P, C> {
-        self.at.links.conns().map(|conn| conn.direction())
+        self.at.links.conns_in_order().map(|conn| conn.direction())
     }
 
     /// Its connections. Asks each for its address and streams.
     pub fn conns(&self) -> impl Iterator<Item = ConnInfo> + use<'s, P, C> {
         let time = &self.snapshot.manager.inner.time;
-        self.at.links.conns().map(|conn| ConnInfo::of(conn, time.time_of_day(conn.opened())))
+        self.at.links.conns_in_order().map(|conn| ConnInfo::of(conn, time.time_of_day(conn.opened())))
     }
 
     /// When it was first seen: see [`TagInfo::first_seen`](crate::TagInfo::first_seen). Of a peer that is only protected,

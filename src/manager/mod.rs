@@ -217,7 +217,7 @@ where
         let now = self.inner.time.now();
         let (first_seen, found, conns) = self.inner.table.read(peer, |state, links| {
             let found: Vec<(TagId, i64)> = state.tags().collect();
-            let conns: Vec<Conn<Entry<C>>> = links.conns().cloned().collect();
+            let conns: Vec<Conn<Entry<C>>> = links.conns_in_order().cloned().collect();
             (links.first_seen(), found, conns)
         })?;
         let appraiser = self.inner.appraiser_at(now);
@@ -296,7 +296,8 @@ where
 
     /// Tells the connections of `peer` that its last protection was lifted, with nothing held.
     fn tell_unprotected(&self, peer: &P) {
-        let conns = self.inner.table.read(peer, |_, links| links.conns().cloned().collect::<Vec<_>>());
+        let conns =
+            self.inner.table.read(peer, |_, links| links.conns_in_order().cloned().collect::<Vec<_>>());
         for conn in conns.into_iter().flatten() {
             if trim::panics_caught(|| conn.entry.conn.protection_lifted()) {
                 tracing::error!(target: "connmgr", id = ?conn.entry.id(), "a protection callback panicked");
@@ -358,7 +359,7 @@ where
     ///
     /// # Progress
     ///
-    /// Lock-free.
+    /// Lock-free. Takes time and allocates in proportion to the peer's newer connections.
     ///
     /// # Consistency
     ///

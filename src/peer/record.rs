@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 use std::iter;
+use std::ptr;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -201,6 +202,16 @@ impl<'g, C: 'static> Links<'g, C> {
     /// The connections, the newest first.
     pub(crate) fn conns(self) -> impl Iterator<Item = &'g Conn<C>> + use<'g, C> {
         self.ties().filter_map(|tie| tie.conn.as_ref())
+    }
+
+    /// The same, in the order they came in.
+    pub(crate) fn conns_in_order(self) -> impl Iterator<Item = &'g Conn<C>> + use<'g, C> {
+        self.conns().collect::<SmallVec<[_; 4]>>().into_iter().rev()
+    }
+
+    /// Whether both are the very same.
+    pub(super) fn is(self, other: Links<'_, C>) -> bool {
+        ptr::eq(self.0, other.0)
     }
 
     pub(crate) fn is_connected(self) -> bool {

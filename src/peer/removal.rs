@@ -76,11 +76,15 @@ where
             let state = node.state.load(guard);
             let look = state.look();
             let Some(links) = Links::of(look) else { return Claim::Gone };
+            // Mostly nothing has changed since the snapshot: then it is not looked for one by one.
+            let unchanged = links.is(chosen);
             let taken = |conn: &Conn<C>| {
                 (!conn.is_closing() || mutant!("closing-claimed-again"))
-                    && chosen.open_since(terms.opened_by).any(|open| open.is(conn))
+                    && conn.opened() <= terms.opened_by
+                    && (unchanged || chosen.open().any(|open| open.is(conn)))
             };
-            let conns: SmallVec<[Conn<C>; 1]> = links.conns().filter(|conn| taken(conn)).cloned().collect();
+            let conns: SmallVec<[Conn<C>; 1]> =
+                links.conns_in_order().filter(|conn| taken(conn)).cloned().collect();
             if conns.is_empty() {
                 return Claim::Gone;
             }

@@ -60,12 +60,12 @@ impl<L: Send + Sync + 'static, K> Versioned<L, K> {
             return self.replace(look, tags, links, epoch, owner, guard);
         }
         if state.swap_links(look, links.word(look)) {
+            // SAFETY: just published by this thread.
+            unsafe { links.published(look, guard) };
             // A state on the heap that died is not awaited at home.
             if look.is_dead() {
                 self.come_home_later(state, owner, guard);
             }
-            // SAFETY: just published by this thread.
-            unsafe { links.published(look, guard) };
             return Ok(());
         }
         if state.look() != look {
@@ -110,6 +110,7 @@ impl<L: Send + Sync + 'static, K> Versioned<L, K> {
         if !self.publish(state, successor, guard) {
             return Err(Refused::Raced);
         }
+        // (Nothing in between unwinds, which would have `links` free what is published: the collector's jobs end their own panics.)
         // SAFETY: just published by this thread, in place of `look`, which was final.
         unsafe { links.published(look, guard) };
         if !dies {

@@ -245,7 +245,8 @@ impl<L> LinksCell<L> {
         while word.addr() & FROZEN == 0 && !mutant!("links-not-frozen") {
             let frozen = word.map_addr(|word| word | FROZEN);
             // ORDER: links-freeze
-            match self.0.compare_exchange(word, frozen, Ordering::Relaxed, Ordering::Relaxed) {
+            let acquired = ordering!("links-freeze", Acquire);
+            match self.0.compare_exchange(word, frozen, acquired, Ordering::Relaxed) {
                 Ok(_) => break,
                 Err(_) => word = self.load(),
             }
@@ -253,16 +254,10 @@ impl<L> LinksCell<L> {
         thawed(word)
     }
 
-    /// Frees the list of a state that nobody else can reach.
-    ///
-    /// # Safety
-    /// 1. It is the present state's, of a record that nobody else can reach.
-    pub(super) unsafe fn free(&self) {
+    /// The newest link, or null of a dead state.
+    pub(super) fn list(&self) -> *mut Link<L> {
         let word = thawed(self.0.load(Ordering::Relaxed));
-        if !is_dead(word) {
-            // SAFETY: (1): what was on earlier lists alone has been retired.
-            unsafe { free(word, ptr::null_mut()) }
-        }
+        if is_dead(word) { ptr::null_mut() } else { word }
     }
 }
 
@@ -311,16 +306,37 @@ fn thawed<L>(word: *mut Link<L>) -> *mut Link<L> {
     word.map_addr(|word| word & !FROZEN)
 }
 
-/// Frees a list from `link` on up to `end`, which stays.
+/// Frees a list from `link` on up to `end`, which stays. If the destructor of one link panics, the others are freed for all that.
 ///
 /// # Safety
 /// 1. Nobody else can reach these links.
-unsafe fn free<L>(mut link: *mut Link<L>, end: *mut Link<L>) {
-    while link != end {
-        // SAFETY: (1), and each is freed once, after this.
-        let older = unsafe { (*link).older };
+pub(super) unsafe fn free<L>(link: *mut Link<L>, end: *mut Link<L>) {
+    let mut rest = Rest { link, end };
+    while rest.free_one() {}
+}
+
+/// What of a list is still to be freed, by [`free`].
+struct Rest<L> {
+    link: *mut Link<L>,
+    end: *mut Link<L>,
+}
+
+impl<L> Rest<L> {
+    fn free_one(&mut self) -> bool {
+        let link = self.link;
+        if link == self.end {
+            return false;
+        }
+        // SAFETY: (1) of `free`; each is freed once, after this.
+        self.link = unsafe { (*link).older };
         // SAFETY: as above.
         unsafe { reclaim::free(link) };
-        link = older;
+        true
+    }
+}
+
+impl<L> Drop for Rest<L> {
+    fn drop(&mut self) {
+        while self.free_one() {}
     }
 }

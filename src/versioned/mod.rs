@@ -391,7 +391,7 @@ impl<L, K> Drop for Versioned<L, K> {
         // SAFETY: `&mut self`: nobody else can reach the record, so the present state and its links are ours; earlier ones on the heap
         // were retired when they were replaced.
         unsafe {
-            (*state).links.free();
+            let list = (*state).links.list();
             if slot.is_none() {
                 reclaim::free(state);
             } else {
@@ -400,6 +400,8 @@ impl<L, K> Drop for Versioned<L, K> {
                 }
                 state.drop_in_place();
             }
+            // Last, as it runs the program's destructors.
+            links::free(list, ptr::null_mut());
         }
     }
 }

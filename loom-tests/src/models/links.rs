@@ -6,7 +6,8 @@ use super::{OTHER, SHIELD, Short, TAG, explore, table, together};
 use crate::peer::Identified;
 use crate::reclaim;
 use crate::snapshot::Cut;
-use crate::sync::compiler_fences;
+use crate::sync::{AtomicU64, Ordering, compiler_fences};
+use crate::versioned::Upsert;
 
 /// A peer is protected while another thread adds a tag, which replaces the state. Fails if the links are copied unfrozen, or if the copy
 /// has links that were changed before they were frozen.
@@ -122,6 +123,42 @@ fn a_connection_that_is_copied_is_there() {
             },
         );
         assert_eq!(t.read(&1, |_, links| links.conns().count()), Some(2), "none is lost");
+    });
+}
+
+/// Who finds that a connection is gone sees what its remover did before, though the word has become what it was and has been copied. Fails if the
+/// freeze does not acquire what it hands on.
+/// Three threads, bound 3.
+#[test]
+fn a_connection_that_is_gone_publishes_what_its_remover_did() {
+    explore("a_connection_that_is_gone_publishes_what_its_remover_did", 3, 100_000, || {
+        compiler_fences();
+        let t = Arc::new(table());
+        t.link(1, 1);
+        let record = t.hold(&1).expect("there");
+        let done = Arc::new(AtomicU64::new(0));
+        let (a, b, mark) = (Arc::clone(&t), Arc::clone(&t), Arc::clone(&done));
+        together(
+            [
+                Box::new(move || {
+                    mark.store(1, Ordering::Relaxed);
+                    a.unlink(1, 2);
+                }),
+                Box::new(move || {
+                    // (By the record, as a look-up would only make the model larger.)
+                    let stored = b.upsert_held(&record, TAG, || 0, Upsert::new(|value| value + 1));
+                    assert_eq!(stored.ok(), Some(1), "a new tag");
+                }),
+            ],
+            || {
+                let _pin = reclaim::pin();
+                assert!(t.link(1, 2), "it is new");
+                let held = t.read(&1, |_, links| links.conns().any(|conn| *conn.entry.id() == 2));
+                if held == Some(false) {
+                    assert_eq!(done.load(Ordering::Relaxed), 1, "done before it was removed");
+                }
+            },
+        );
     });
 }
 
