@@ -83,10 +83,10 @@ where
     pub(crate) fn get(&self, key: &K) -> Option<PeerAt<'_, K, C>> {
         let alive_at = |peer: &'_ Peer<K, C>| {
             let state = (peer.key() == key).then(|| peer.state.as_of(self.epoch, self.guard()))??;
-            (!state.look().is_dead()).then_some(state)
+            Links::of(state.look()).map(|links| (state, links))
         };
-        let (node, state) = self.table.index().find(self.table.hash(key), self.guard(), alive_at)?;
-        Links::of(state.look()).map(|links| PeerAt { node, state, links })
+        let (node, (state, links)) = self.table.index().find(self.table.hash(key), self.guard(), alive_at)?;
+        Some(PeerAt { node, state, links })
     }
 
     fn view<'c>(&'c self, node: &'c Node<Peer<K, C>>) -> Option<PeerAt<'c, K, C>> {

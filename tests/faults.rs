@@ -191,32 +191,14 @@ fn a_connection_whose_destructor_panics_keeps_no_other() {
         }
     }
 
-    impl Connection for Bomb {
-        type Id = u64;
-
-        fn id(&self) -> u64 {
-            self.0
-        }
-
-        fn remote_addr(&self) -> String {
-            String::new()
-        }
-
-        fn direction(&self) -> Direction {
-            Direction::Inbound
-        }
-
-        fn stream_count(&self) -> Option<usize> {
-            None
-        }
-
-        fn close(&self, _: CloseReason) {}
-    }
-
     let dropped = Arc::new(AtomicUsize::new(0));
-    let manager = BasicConnManager::<u64, Bomb>::builder().background(false).build().expect("valid");
+    let manager = BasicConnManager::<u64, Loopback>::builder().background(false).build().expect("valid");
     for id in 0..10 {
-        manager.connected(&1, Bomb(id, Arc::clone(&dropped)));
+        let bomb = Bomb(id, Arc::clone(&dropped));
+        let goes_with_the_connection = move |_| {
+            let _ = &bomb;
+        };
+        manager.connected(&1, Loopback::closing_with(id, goes_with_the_connection));
     }
     // Whether the panic comes to this thread is not promised.
     let _ = catch_unwind(AssertUnwindSafe(|| drop(manager)));

@@ -260,16 +260,16 @@ impl<'g, C: 'static> Links<'g, C> {
         let first = Tie::connected(entry, now, inbound);
         match Self::of(look) {
             Some(links) if links.is_connected() => Fresh::over(look).with(links.0.tied(first.conn)),
-            Some(links) => links.instead(Tie { protections: links.0.protections.clone(), ..first }),
+            Some(links) => links.anew(first),
             None => Fresh::over(look).with(first),
         }
     }
 
     pub(super) fn without_conn(self, gone: &Conn<C>) -> Fresh<'g, Tie<C>> {
+        if !self.0.conn.as_ref().is_some_and(|conn| conn.is(gone)) {
+            return self.remade(|conn| conn.is(gone), |conn| (!conn.is(gone)).then(|| conn.clone()));
+        }
         match self.0.older() {
-            _ if !self.0.conn.as_ref().is_some_and(|conn| conn.is(gone)) => {
-                self.remade(|conn| conn.is(gone), |conn| (!conn.is(gone)).then(|| conn.clone()))
-            }
             None => self.instead(self.0.tied(None)),
             Some(next) if next.alike(self.0) => Fresh::in_place_of(self.0),
             Some(next) => Fresh::in_place_of(next).with(self.0.tied(next.conn.clone())),
@@ -300,15 +300,20 @@ impl<'g, C: 'static> Links<'g, C> {
         Fresh::in_place_of(self.0).with(tie)
     }
 
+    /// With `tie` in place of the newest, but under the same protections.
+    fn anew(self, tie: Tie<C>) -> Fresh<'g, Tie<C>> {
+        self.instead(Tie { protections: self.0.protections.clone(), ..tie })
+    }
+
     /// Of a peer without connections: with another first-seen time.
     pub(super) fn seen_first_at(self, now: u64) -> Fresh<'g, Tie<C>> {
-        self.instead(Tie { protections: self.0.protections.clone(), ..Tie::new(now) })
+        self.anew(Tie::new(now))
     }
 
     /// Without its last connection, its tags to be kept from `now` on.
     pub(super) fn left_at(self, now: u64) -> Fresh<'g, Tie<C>> {
         let gone = Tie::new(now);
-        self.instead(Tie { seen: gone.seen | LEFT, protections: self.0.protections.clone(), ..gone })
+        self.anew(Tie { seen: gone.seen | LEFT, ..gone })
     }
 
     pub(super) fn with_protection(self, tag: TagId) -> Fresh<'g, Tie<C>> {

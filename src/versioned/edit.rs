@@ -59,7 +59,7 @@ impl<L: Send + Sync + 'static, K> Versioned<L, K> {
         if !tags_stay || epoch.stamp() != state.epoch && !mutant!("links-epoch-unchecked") {
             return self.replace(look, tags, links, epoch, owner, guard);
         }
-        if state.swap_links(look, links.word(look)) {
+        if state.links.swap(look, links.word(look)) {
             // SAFETY: just published by this thread.
             unsafe { links.published(look, guard) };
             // A state on the heap that died is not awaited at home.

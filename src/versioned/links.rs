@@ -262,11 +262,6 @@ impl<L> LinksCell<L> {
 }
 
 impl<L> State<L> {
-    /// Makes the links `to` if they are what `look` saw and not frozen.
-    pub(super) fn swap_links(&self, look: Look<'_, L>, to: *mut Link<L>) -> bool {
-        self.links.swap(look, to)
-    }
-
     /// Its links as they are at this instant.
     #[inline]
     pub(crate) fn look(&self) -> Look<'_, L> {
