@@ -11,4 +11,4 @@ target=$(rustc -vV | sed -n 's/^host: //p')
 export CONNMGR_HISTORIES="${CONNMGR_HISTORIES:-50}" CONNMGR_SOAK_PEERS="${CONNMGR_SOAK_PEERS:-50000}"
 export LSAN_OPTIONS="suppressions=$PWD/ci/lsan.supp:print_suppressions=0"
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/asan"
-RUSTFLAGS="-Zsanitizer=address" cargo +nightly test --target "$target" --features memory --lib --test '*'
+RUSTFLAGS="-Zsanitizer=address" cargo +nightly test --target "$target" --features memory,serde --lib --test '*'
