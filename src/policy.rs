@@ -157,7 +157,8 @@ impl TrimPolicy for ByValue {
 /// The rank by value, then idle before busy, then inbound before outbound-only, then by `last`.
 fn rank(candidate: &Candidate, last: u64) -> Rank {
     let busy = u64::from(streams(candidate) > 0) << (STREAM_BITS + 1);
-    let outbound_only = u64::from(!candidate.inbound) << STREAM_BITS;
+    // Not `u64::from(!inbound)`, which compilers read with `protected` in one load: that waits for the two stores that made them.
+    let outbound_only = if candidate.inbound { 0 } else { 1 << STREAM_BITS };
     Rank(candidate.value, busy | outbound_only | last)
 }
 

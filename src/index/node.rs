@@ -41,12 +41,15 @@ impl<T> Node<T> {
         self.hash
     }
 
-    /// Has its first lines on their way: all of a small node's.
+    /// Has its first lines on their way, and its last, where its hash is: all of a small node's.
     #[inline]
     pub(crate) fn prefetch(&self) {
+        let node = std::ptr::from_ref(self);
         for line in 0..size_of::<Self>().div_ceil(64).min(4) {
-            prefetch(std::ptr::from_ref(self).wrapping_byte_add(line * 64));
+            prefetch(node.wrapping_byte_add(line * 64));
         }
+        // A node begins anywhere in a line, so that it may end in one more than its size takes.
+        prefetch(node.wrapping_add(1).wrapping_byte_sub(1));
     }
 
     pub(super) fn as_ptr(&self) -> *mut Self {

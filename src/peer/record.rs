@@ -228,11 +228,6 @@ impl<'g, C: 'static> Links<'g, C> {
         self.conns().filter(|conn| !conn.is_closing())
     }
 
-    /// Those of them that were opened at that time or before.
-    pub(crate) fn open_since(self, opened_by: u64) -> impl Iterator<Item = &'g Conn<C>> + use<'g, C> {
-        self.open().filter(move |conn| conn.opened() <= opened_by)
-    }
-
     /// Has the newest tie on its way.
     pub(crate) fn prefetch(self) {
         prefetch_whole(self.0);

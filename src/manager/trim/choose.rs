@@ -142,8 +142,8 @@ where
         let (mut open, mut candidates) = (0, 0);
         let mut gathered = Gathered::with_capacity(self.table.len());
         for at in cut.iter() {
-            open += at.links.open().count();
-            let candidate = candidate(&at, basis);
+            let (of_peer, candidate) = candidate(&at, basis);
+            open += of_peer;
             each(at, candidate.is_some());
             let Some(candidate) = candidate else { continue };
             candidates += candidate.connections;
@@ -180,17 +180,24 @@ where
     }
 }
 
-/// What a policy is shown of a peer; `None` if it is exempt.
+/// How many connections a peer has open, and what a policy is shown of it; `None` if it is exempt.
 #[inline]
-fn candidate<P, C: Connection>(at: &PeerAt<'_, P, Entry<C>>, basis: &Basis<'_>) -> Option<Candidate> {
-    let opened_by = basis.past_grace(at.links)?;
-    let (mut connections, mut streams, mut inbound) = (0, Some(0_usize), false);
-    for conn in at.links.open_since(opened_by) {
-        connections += 1;
-        let more = conn.entry.conn.stream_count();
-        streams = streams.zip(more).map(|(sum, more)| sum.saturating_add(more));
-        inbound |= conn.is_inbound();
+fn candidate<P, C: Connection>(
+    at: &PeerAt<'_, P, Entry<C>>,
+    basis: &Basis<'_>,
+) -> (usize, Option<Candidate>) {
+    let Some(opened_by) = basis.past_grace(at.links) else { return (at.links.open().count(), None) };
+    let (mut open, mut connections, mut streams, mut inbound) = (0, 0, Some(0_usize), false);
+    for conn in at.links.open() {
+        open += 1;
+        if conn.opened() <= opened_by {
+            connections += 1;
+            let more = conn.entry.conn.stream_count();
+            streams = streams.zip(more).map(|(sum, more)| sum.saturating_add(more));
+            inbound |= conn.is_inbound();
+        }
     }
     let protected = at.links.is_protected();
-    (connections > 0).then(|| Candidate { value: basis.value(at), connections, streams, inbound, protected })
+    let candidate = || Candidate { value: basis.value(at), connections, streams, inbound, protected };
+    (open, (connections > 0).then(candidate))
 }

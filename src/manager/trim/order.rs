@@ -53,6 +53,7 @@ struct Span {
 }
 
 impl Span {
+    #[inline]
     fn take_in(&mut self, rank: Rank) {
         self.low = Rank(self.low.0.min(rank.0), self.low.1.min(rank.1));
         self.high = Rank(self.high.0.max(rank.0), self.high.1.max(rank.1));
@@ -100,6 +101,7 @@ impl<T: Ranked> Gathered<T> {
         Self { candidates, ranks, places: Vec::with_capacity(expected), span }
     }
 
+    #[inline]
     pub(super) fn push(&mut self, candidate: T, rank: Rank, protected: bool) {
         let number =
             u32::try_from(self.candidates.len()).expect("fewer peers than 2^32, which no memory holds");
