@@ -6,7 +6,7 @@ use std::fmt::{self, Debug};
 use std::hash::Hash;
 use std::time::SystemTime;
 
-use crate::peer::{Conn, Identified};
+use crate::peer::{Conn, ConnEntry, Identified};
 
 /// Who opened a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -121,7 +121,7 @@ impl<C: Connection> Entry<C> {
     }
 }
 
-impl<C: Connection> Conn<Entry<C>> {
+impl<E> Conn<E> {
     pub(crate) fn direction(&self) -> Direction {
         if self.is_inbound() { Direction::Inbound } else { Direction::Outbound }
     }
@@ -129,7 +129,7 @@ impl<C: Connection> Conn<Entry<C>> {
 
 impl ConnInfo {
     /// What is known of a connection that was opened at that time.
-    pub(crate) fn of<C: Connection>(conn: &Conn<Entry<C>>, opened: SystemTime) -> Self {
+    pub(crate) fn of<C: Connection>(conn: Conn<&ConnEntry<Entry<C>>>, opened: SystemTime) -> Self {
         Self {
             id: format!("{:?}", conn.entry.id),
             remote_addr: conn.entry.conn.remote_addr(),

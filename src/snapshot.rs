@@ -38,19 +38,19 @@ impl<K: Send + Sync + 'static, C: Send + Sync + 'static, S> Drop for Cut<'_, K, 
 
 /// A peer as a cut holds it.
 #[derive(Debug)]
-pub(crate) struct PeerAt<'c, K, C> {
+pub(crate) struct PeerAt<'c, K, C: Send + Sync + 'static> {
     pub(crate) node: &'c Node<Peer<K, C>>,
     pub(crate) state: &'c State<Tie<C>>,
     pub(crate) links: Links<'c, C>,
 }
 
-impl<K, C> Clone for PeerAt<'_, K, C> {
+impl<K, C: Send + Sync + 'static> Clone for PeerAt<'_, K, C> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<K, C> Copy for PeerAt<'_, K, C> {}
+impl<K, C: Send + Sync + 'static> Copy for PeerAt<'_, K, C> {}
 
 impl<'t, K, C, S> Cut<'t, K, C, S>
 where

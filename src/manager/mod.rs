@@ -36,7 +36,7 @@ use arc_swap::ArcSwap;
 use crate::connection::{ConnInfo, Connection, Direction, Entry};
 use crate::interface::{CloseError, ConnLimiter, LimitError, Protection, TagInfo};
 use crate::names::{AsTag, Names, Tag};
-use crate::peer::{Conn, Identified, PeerTable, Tagged, tagged};
+use crate::peer::{Conn, Identified, NewConn, PeerTable, Tagged, tagged};
 use crate::report::TrimReport;
 use crate::sync::{AtomicU64, Ordering};
 use crate::versioned::{TagId, sum};
@@ -217,7 +217,7 @@ where
         let now = self.inner.time.now();
         let (first_seen, found, conns) = self.inner.table.read(peer, |state, links| {
             let found: Vec<(TagId, i64)> = state.tags().collect();
-            let conns: Vec<Conn<Entry<C>>> = links.conns_in_order().cloned().collect();
+            let conns: Vec<_> = links.conns_in_order().map(Conn::keep).collect();
             (links.first_seen(), found, conns)
         })?;
         let appraiser = self.inner.appraiser_at(now);
@@ -242,7 +242,10 @@ where
             value: sum(tags.values().chain(decaying.values()).copied()),
             tags,
             decaying,
-            conns: conns.iter().map(|conn| ConnInfo::of(conn, time.time_of_day(conn.opened()))).collect(),
+            conns: conns
+                .iter()
+                .map(|conn| ConnInfo::of(conn.as_ref(), time.time_of_day(conn.opened())))
+                .collect(),
         })
     }
 
@@ -296,8 +299,10 @@ where
 
     /// Tells the connections of `peer` that its last protection was lifted, with nothing held.
     fn tell_unprotected(&self, peer: &P) {
-        let conns =
-            self.inner.table.read(peer, |_, links| links.conns_in_order().cloned().collect::<Vec<_>>());
+        let conns = self
+            .inner
+            .table
+            .read(peer, |_, links| links.conns_in_order().map(Conn::keep).collect::<Vec<_>>());
         for conn in conns.into_iter().flatten() {
             if trim::panics_caught(|| conn.entry.conn.protection_lifted()) {
                 tracing::error!(target: "connmgr", id = ?conn.entry.id(), "a protection callback panicked");
@@ -344,11 +349,11 @@ where
     #[doc(alias = "Connected")]
     pub fn connected(&self, peer: &P, conn: C) {
         let inbound = conn.direction() == Direction::Inbound;
-        let entry = Arc::new(Entry::new(conn));
+        let mut conn = NewConn::new(Entry::new(conn));
         let (inner, now) = (&*self.inner, self.inner.time.now());
         let left_by = || now.checked_sub(nanos(inner.settings.load().keep_tags));
-        if !inner.table.connect(peer, &entry, now, inbound, left_by) {
-            self.ignore("connected twice", entry.id());
+        if !inner.table.connect(peer, &mut conn, now, inbound, left_by) {
+            self.ignore("connected twice", conn.id());
         }
     }
 

@@ -18,7 +18,7 @@ use super::{Identified, Links, Peer, PeerTable, Tie};
 use crate::index::Node;
 use crate::reclaim::{self, Guard};
 use crate::sync::{AtomicBool, Ordering, fence, mutant};
-use crate::versioned::{LinkEdit, MAX_WEIGHT, State, TagEdit, TagId, saturate};
+use crate::versioned::{Fresh, LinkEdit, MAX_WEIGHT, State, TagEdit, TagId, saturate};
 
 /// Plain tags' ids are below this.
 pub(crate) const PLAIN_IDS: TagId = 1 << 30;
@@ -171,7 +171,7 @@ where
         let (peer, cells) = (self.hashed(key), to.cells(id));
         let guard = reclaim::pin();
         let Some((node, state)) = self.see(peer, &guard) else {
-            let make = || Peer::new(key.clone(), Tie::new(now()), &cells);
+            let make = || Peer::new(key.clone(), Fresh::first().with(Tie::new(now()), None), &cells);
             return from.is_none() && self.insert(peer, make, &guard).1;
         };
         match from {
@@ -235,7 +235,7 @@ where
 }
 
 /// What `state` holds of `id`.
-fn stored<C>(state: &State<Tie<C>>, id: DecayId) -> Option<Stored> {
+fn stored<C: Send + Sync + 'static>(state: &State<Tie<C>>, id: DecayId) -> Option<Stored> {
     let [value, bumped, added] = id.tags().map(|tag| state.value(tag));
     Some(Stored { value: value?, bumped: bumped? as u64, added: added? as u64 })
 }

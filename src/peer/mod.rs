@@ -25,7 +25,6 @@ mod record;
 mod removal;
 
 use std::hash::{BuildHasher, Hash};
-use std::sync::Arc;
 
 use crate::epoch::Epoch;
 use crate::index::{Held, Index, Node};
@@ -36,7 +35,7 @@ use crate::versioned::{Fresh, LinkEdit, Look, State, TagEdit, TagId, Upsert};
 #[cfg_attr(connmgr_loom, allow(unused_imports, reason = "for the crate's interface"))]
 pub(crate) use decaying::PLAIN_IDS;
 pub(crate) use decaying::{DecayId, Open, Stored, Tagged, tagged};
-pub(crate) use record::{Conn, Identified, Links, Peer, Tie};
+pub(crate) use record::{Conn, ConnEntry, Identified, Links, NewConn, Peer, Tie};
 pub(crate) use removal::{Claim, ClaimTerms, ExpiryTerms};
 
 /// A record and the state of it that an operation looked at.
@@ -271,7 +270,7 @@ where
     /// What becomes of a record's links with a new tag.
     fn adopted<'g>(look: Look<'g, Tie<C>>, now: &impl Fn() -> u64) -> LinkEdit<'g, Tie<C>> {
         match Links::of(look) {
-            None => LinkEdit::Become(Fresh::over(look).with(Tie::new(now()))),
+            None => LinkEdit::Become(Fresh::over(look).with(Tie::new(now()), None)),
             // Only protected up to here: its first tag makes it a temporary record.
             Some(links) if !links.is_connected() && look.state.tags().len() == 0 => {
                 LinkEdit::Become(links.seen_first_at(now()))
@@ -291,7 +290,7 @@ where
         let mut stored = 0;
         let make = || {
             stored = upsert.apply(0);
-            Peer::new(id.key.clone(), Tie::new(now()), &[(tag, stored)])
+            Peer::new(id.key.clone(), Fresh::first().with(Tie::new(now()), None), &[(tag, stored)])
         };
         if self.insert(id, make, guard).1 { Ok(stored) } else { Err(upsert) }
     }
@@ -334,7 +333,7 @@ where
     pub(crate) fn connect(
         &self,
         key: &K,
-        entry: &Arc<C>,
+        conn: &mut NewConn<C>,
         now: u64,
         inbound: bool,
         left_by: impl Fn() -> Option<u64>,
@@ -343,7 +342,8 @@ where
         let guard = reclaim::pin();
         loop {
             let Some((node, state)) = self.see(id, &guard) else {
-                let make = || Peer::new(key.clone(), Tie::connected(entry, now, inbound), &[]);
+                let tie = Tie::connected(now, inbound);
+                let make = || Peer::new(key.clone(), Fresh::first().with_new(tie, conn), &[]);
                 if self.insert(id, make, &guard).1 {
                     break;
                 }
@@ -351,14 +351,14 @@ where
             };
             let (look, mut tags) = (state.look(), TagEdit::Keep);
             if let Some(links) = Links::of(look) {
-                if links.conn(entry.id()).is_some() {
+                if links.conn(conn.id()).is_some() {
                     return false;
                 }
                 if links.has_left() && left_by().is_some_and(|by| links.first_seen() <= by) {
                     tags = TagEdit::Clear;
                 }
             }
-            let links = LinkEdit::Become(Links::with_conn(look, entry, now, inbound));
+            let links = LinkEdit::Become(Links::with_conn(look, conn, now, inbound));
             if self.edit(node, look, tags, links, &guard) {
                 break;
             }
@@ -407,7 +407,10 @@ where
         let guard = reclaim::pin();
         loop {
             let Some((node, state)) = self.see(id, &guard) else {
-                let make = || Peer::new(key.clone(), Tie::new(now()).protected(tag), &[]);
+                let make = || {
+                    let tie = Tie::new(now()).protected(tag);
+                    Peer::new(key.clone(), Fresh::first().with(tie, None), &[])
+                };
                 if self.insert(id, make, &guard).1 {
                     return Protected { before: false, closing: false };
                 }
@@ -415,14 +418,14 @@ where
             };
             let look = state.look();
             let links = Links::of(look);
-            let closing = links.is_some_and(|links| links.conns().any(Conn::is_closing))
+            let closing = links.is_some_and(|links| links.conns().any(|conn| conn.is_closing()))
                 && !mutant!("protect-blind-to-closing");
             let protected = match links {
                 Some(links) if links.protections().contains(&tag) => {
                     return Protected { before: true, closing };
                 }
                 Some(links) => links.with_protection(tag),
-                None => Fresh::over(look).with(Tie::new(now()).protected(tag)),
+                None => Fresh::over(look).with(Tie::new(now()).protected(tag), None),
             };
             if self.edit(node, look, TagEdit::Keep, LinkEdit::Become(protected), &guard) {
                 return Protected { before: false, closing };

@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 use std::iter;
+use std::marker::PhantomData;
 use std::ptr;
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use smallvec::SmallVec;
 use crate::index::Node;
 use crate::reclaim::Guard;
 use crate::sync::prefetch_whole;
-use crate::versioned::{Fresh, Link, Look, Owner, State, TagId, Tags, Versioned};
+use crate::versioned::{Fresh, Link, Linked, Look, NewTarget, Owner, State, TagId, Tags, Target, Versioned};
 
 /// A connection as the table sees it: something with an identity.
 pub(crate) trait Identified: Send + Sync + 'static {
@@ -22,13 +23,13 @@ pub(crate) trait Identified: Send + Sync + 'static {
 
 /// One peer's record. It stays where it is for life; what changes is its state.
 #[derive(Debug)]
-pub(crate) struct Peer<K, C> {
+pub(crate) struct Peer<K, C: Send + Sync + 'static> {
     pub(crate) state: Versioned<Tie<C>, K>,
 }
 
 impl<K: Eq, C: Identified> Peer<K, C> {
-    pub(super) fn new(key: K, tie: Tie<C>, tags: &Tags) -> Self {
-        Self { state: Versioned::new(key, tie, tags) }
+    pub(super) fn new(key: K, links: Fresh<'_, Tie<C>>, tags: &Tags) -> Self {
+        Self { state: Versioned::new(key, links, tags) }
     }
 
     /// Its state, if this is the record of `key` and not sealed.
@@ -47,7 +48,8 @@ impl<K: Eq, C: Identified> Peer<K, C> {
     }
 }
 
-/// A link of a peer's list: one of its connections, and in the newest also what else there is to the peer but its tags.
+/// What a link of a peer's list says: of one of its connections, to which it leads, and in the newest also what else there is to the peer but
+/// its tags.
 #[derive(Debug)]
 pub(crate) struct Tie<C> {
     /// When the peer was first seen, in the manager's time, under the bit that says it has left; of no meaning while it is
@@ -55,25 +57,35 @@ pub(crate) struct Tie<C> {
     seen: u64,
     /// What protects it, if anything does: most peers are not protected.
     protections: Option<Arc<Protections>>,
-    /// There is one, but in a list of one link.
-    conn: Option<Conn<C>>,
+    /// When the connection was opened, under two bits. There is one, but in a list of one link.
+    opened: u64,
+    leads_to: PhantomData<C>,
 }
 
 type Protections = SmallVec<[TagId; 4]>;
 
-// A link, as the allocator's class of 48 bytes has room for, header included.
+// As the allocator's class of 48 bytes has room for, header included.
 #[cfg(target_pointer_width = "64")]
 const _: () = assert!(size_of::<Link<Tie<()>>>() == 40);
 
+impl<C: Send + Sync + 'static> Linked for Tie<C> {
+    type To = C;
+}
+
+/// What the table was given as a connection, kept by a count.
+pub(crate) type ConnEntry<C> = Arc<Target<Tie<C>>>;
+
+/// A connection that is not in the table yet.
+pub(crate) type NewConn<C> = NewTarget<Tie<C>>;
+
 /// Everything of a peer's state but its tags: its newest tie, and by that the others.
 #[derive(Debug)]
-pub(crate) struct Links<'g, C>(&'g Link<Tie<C>>);
+pub(crate) struct Links<'g, C: Send + Sync + 'static>(&'g Link<Tie<C>>);
 
-/// A connection that a peer holds.
-#[derive(Debug)]
-pub(crate) struct Conn<C> {
-    pub(crate) entry: Arc<C>,
-    /// When it was opened, under two bits: one word, so that a peer with one connection has its links in one line.
+/// A connection that a peer holds, by a [`ConnEntry`] or a reference to one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Conn<E> {
+    pub(crate) entry: E,
     opened: u64,
 }
 
@@ -86,18 +98,7 @@ const INBOUND: u64 = 1 << 62;
 /// Set in a peer's time: its last connection went then, and its tags are kept for a while.
 const LEFT: u64 = 1 << 63;
 
-impl<C> Conn<C> {
-    /// Whether both are the same connection.
-    pub(super) fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.entry, &other.entry)
-    }
-
-    /// `opened` saturates at 146 years of the manager's time.
-    fn new(entry: &Arc<C>, opened: u64, inbound: bool) -> Self {
-        let direction = if inbound { INBOUND } else { 0 };
-        Self { entry: Arc::clone(entry), opened: opened.min(INBOUND - 1) | direction }
-    }
-
+impl<E> Conn<E> {
     pub(crate) fn opened(&self) -> u64 {
         self.opened & !(CLOSING | INBOUND)
     }
@@ -111,11 +112,21 @@ impl<C> Conn<C> {
     pub(crate) fn is_closing(&self) -> bool {
         self.opened & CLOSING != 0
     }
+
+    pub(crate) fn as_ref(&self) -> Conn<&E> {
+        Conn { entry: &self.entry, opened: self.opened }
+    }
 }
 
-impl<C> Clone for Conn<C> {
-    fn clone(&self) -> Self {
-        Self { entry: Arc::clone(&self.entry), opened: self.opened }
+impl<C: Send + Sync + 'static> Conn<&ConnEntry<C>> {
+    /// Whether both are the same connection.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(self.entry, other.entry)
+    }
+
+    /// The same, to be kept.
+    pub(crate) fn keep(self) -> Conn<ConnEntry<C>> {
+        Conn { entry: Arc::clone(self.entry), opened: self.opened }
     }
 }
 
@@ -132,12 +143,13 @@ where
 impl<C> Tie<C> {
     /// Of a peer without a connection. `first_seen` saturates at 292 years of the manager's time.
     pub(super) fn new(first_seen: u64) -> Self {
-        Self { seen: first_seen.min(LEFT - 1), protections: None, conn: None }
+        Self { seen: first_seen.min(LEFT - 1), protections: None, opened: 0, leads_to: PhantomData }
     }
 
-    /// Of a peer whose first connection is opened `now`.
-    pub(super) fn connected(entry: &Arc<C>, now: u64, inbound: bool) -> Self {
-        Self { conn: Some(Conn::new(entry, now, inbound)), ..Self::new(now) }
+    /// Of a peer whose first connection is opened `now`, which saturates at 146 years.
+    pub(super) fn connected(now: u64, inbound: bool) -> Self {
+        let direction = if inbound { INBOUND } else { 0 };
+        Self { opened: now.min(INBOUND - 1) | direction, ..Self::new(now) }
     }
 
     /// Of a peer that is protected.
@@ -146,8 +158,8 @@ impl<C> Tie<C> {
     }
 
     /// Another tie of the same peer.
-    fn tied(&self, conn: Option<Conn<C>>) -> Self {
-        Self { seen: self.seen, protections: self.protections.clone(), conn }
+    fn tied(&self, opened: u64) -> Self {
+        Self { seen: self.seen, protections: self.protections.clone(), opened, leads_to: PhantomData }
     }
 
     /// Whether both say the same of the peer.
@@ -157,15 +169,15 @@ impl<C> Tie<C> {
     }
 }
 
-impl<C> Clone for Links<'_, C> {
+impl<C: Send + Sync + 'static> Clone for Links<'_, C> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<C> Copy for Links<'_, C> {}
+impl<C: Send + Sync + 'static> Copy for Links<'_, C> {}
 
-impl<'g, C: 'static> Links<'g, C> {
+impl<'g, C: Send + Sync + 'static> Links<'g, C> {
     /// Those that an operation saw, if the record is alive.
     #[inline]
     pub(crate) fn of(look: Look<'g, Tie<C>>) -> Option<Self> {
@@ -200,12 +212,12 @@ impl<'g, C: 'static> Links<'g, C> {
     }
 
     /// The connections, the newest first.
-    pub(crate) fn conns(self) -> impl Iterator<Item = &'g Conn<C>> + use<'g, C> {
-        self.ties().filter_map(|tie| tie.conn.as_ref())
+    pub(crate) fn conns(self) -> impl Iterator<Item = Conn<&'g ConnEntry<C>>> + use<'g, C> {
+        self.ties().filter_map(conn_of)
     }
 
     /// The same, in the order they came in.
-    pub(crate) fn conns_in_order(self) -> impl Iterator<Item = &'g Conn<C>> + use<'g, C> {
+    pub(crate) fn conns_in_order(self) -> impl Iterator<Item = Conn<&'g ConnEntry<C>>> + use<'g, C> {
         self.conns().collect::<SmallVec<[_; 4]>>().into_iter().rev()
     }
 
@@ -215,7 +227,7 @@ impl<'g, C: 'static> Links<'g, C> {
     }
 
     pub(crate) fn is_connected(self) -> bool {
-        self.0.conn.is_some()
+        self.0.target().is_some()
     }
 
     /// Whether it has one connection.
@@ -224,7 +236,7 @@ impl<'g, C: 'static> Links<'g, C> {
     }
 
     /// Connections that are not being closed.
-    pub(crate) fn open(self) -> impl Iterator<Item = &'g Conn<C>> + use<'g, C> {
+    pub(crate) fn open(self) -> impl Iterator<Item = Conn<&'g ConnEntry<C>>> + use<'g, C> {
         self.conns().filter(|conn| !conn.is_closing())
     }
 
@@ -235,8 +247,8 @@ impl<'g, C: 'static> Links<'g, C> {
 
     /// Has the newest connection on its way, once that tie is there.
     pub(crate) fn prefetch_conn(self) {
-        if let Some(conn) = &self.0.conn {
-            prefetch_whole(Arc::as_ptr(&conn.entry));
+        if let Some(entry) = self.0.target() {
+            prefetch_whole(Arc::as_ptr(entry));
         }
     }
 
@@ -248,67 +260,72 @@ impl<'g, C: 'static> Links<'g, C> {
     /// What `look` saw, with one more connection; the first one sets the first-seen time anew.
     pub(super) fn with_conn(
         look: Look<'g, Tie<C>>,
-        entry: &Arc<C>,
+        conn: &mut NewConn<C>,
         now: u64,
         inbound: bool,
     ) -> Fresh<'g, Tie<C>> {
-        let first = Tie::connected(entry, now, inbound);
+        let first = Tie::connected(now, inbound);
         match Self::of(look) {
-            Some(links) if links.is_connected() => Fresh::over(look).with(links.0.tied(first.conn)),
-            Some(links) => links.anew(first),
-            None => Fresh::over(look).with(first),
+            Some(links) if links.is_connected() => {
+                Fresh::over(look).with_new(links.0.tied(first.opened), conn)
+            }
+            Some(links) => Fresh::in_place_of(links.0).with_new(links.as_protected(first), conn),
+            None => Fresh::over(look).with_new(first, conn),
         }
     }
 
-    pub(super) fn without_conn(self, gone: &Conn<C>) -> Fresh<'g, Tie<C>> {
-        if !self.0.conn.as_ref().is_some_and(|conn| conn.is(gone)) {
-            return self.remade(|conn| conn.is(gone), |conn| (!conn.is(gone)).then(|| conn.clone()));
+    pub(super) fn without_conn(self, gone: Conn<&ConnEntry<C>>) -> Fresh<'g, Tie<C>> {
+        if !conn_of(self.0).is_some_and(|conn| conn.is(&gone)) {
+            return self.remade(|conn| conn.is(&gone), |conn| (!conn.is(&gone)).then_some(conn.opened));
         }
         match self.0.older() {
-            None => self.instead(self.0.tied(None)),
+            None => self.instead(self.0.tied(0), None),
             Some(next) if next.alike(self.0) => Fresh::in_place_of(self.0),
-            Some(next) => Fresh::in_place_of(next).with(self.0.tied(next.conn.clone())),
+            Some(next) => Fresh::in_place_of(next).with(self.0.tied(next.opened), next.target()),
         }
     }
 
     /// With those connections that `taken` picks marked as being closed.
-    pub(super) fn with_closing(self, taken: impl Fn(&Conn<C>) -> bool) -> Fresh<'g, Tie<C>> {
-        let mark = |conn: &Conn<C>| if taken(conn) { CLOSING } else { 0 };
-        self.remade(&taken, |conn| Some(Conn { opened: conn.opened | mark(conn), ..conn.clone() }))
+    pub(super) fn with_closing(self, taken: impl Fn(&Conn<&ConnEntry<C>>) -> bool) -> Fresh<'g, Tie<C>> {
+        let mark = |conn: &Conn<&ConnEntry<C>>| if taken(conn) { CLOSING } else { 0 };
+        self.remade(&taken, |conn| Some(conn.opened | mark(conn)))
     }
 
-    /// With what `remake` makes of each connection, down to the oldest that `changes`.
+    /// With what `remade` makes of each connection's word, down to the oldest that `changes`; without those that it makes nothing of.
     fn remade(
         self,
-        changes: impl Fn(&Conn<C>) -> bool,
-        remake: impl Fn(&Conn<C>) -> Option<Conn<C>>,
+        changes: impl Fn(&Conn<&ConnEntry<C>>) -> bool,
+        remade: impl Fn(&Conn<&ConnEntry<C>>) -> Option<u64>,
     ) -> Fresh<'g, Tie<C>> {
         let ties: SmallVec<[_; 4]> = self.ties().collect();
-        let changes = |tie: &&Link<Tie<C>>| tie.conn.as_ref().is_some_and(&changes);
-        let oldest = ties.iter().rposition(changes).expect("something changes");
-        let remade = ties[..=oldest].iter().rev().filter_map(|tie| tie.conn.as_ref().and_then(&remake));
-        remade.fold(Fresh::in_place_of(ties[oldest]), |fresh, conn| fresh.with(self.0.tied(Some(conn))))
+        let oldest = ties.iter().rposition(|tie| conn_of(tie).as_ref().is_some_and(&changes));
+        let oldest = oldest.expect("something changes");
+        let conns = ties[..=oldest].iter().rev().filter_map(|tie| conn_of(tie));
+        conns.fold(Fresh::in_place_of(ties[oldest]), |fresh, conn| match remade(&conn) {
+            Some(opened) => fresh.with(self.0.tied(opened), Some(conn.entry)),
+            None => fresh,
+        })
     }
 
     /// With `tie` in place of the newest.
-    fn instead(self, tie: Tie<C>) -> Fresh<'g, Tie<C>> {
-        Fresh::in_place_of(self.0).with(tie)
+    fn instead(self, tie: Tie<C>, conn: Option<&ConnEntry<C>>) -> Fresh<'g, Tie<C>> {
+        Fresh::in_place_of(self.0).with(tie, conn)
     }
 
-    /// With `tie` in place of the newest, but under the same protections.
-    fn anew(self, tie: Tie<C>) -> Fresh<'g, Tie<C>> {
-        self.instead(Tie { protections: self.0.protections.clone(), ..tie })
+    /// `tie`, but under the same protections.
+    fn as_protected(self, tie: Tie<C>) -> Tie<C> {
+        Tie { protections: self.0.protections.clone(), ..tie }
     }
 
     /// Of a peer without connections: with another first-seen time.
     pub(super) fn seen_first_at(self, now: u64) -> Fresh<'g, Tie<C>> {
-        self.anew(Tie::new(now))
+        self.instead(self.as_protected(Tie::new(now)), None)
     }
 
     /// Without its last connection, its tags to be kept from `now` on.
     pub(super) fn left_at(self, now: u64) -> Fresh<'g, Tie<C>> {
         let gone = Tie::new(now);
-        self.anew(Tie { seen: gone.seen | LEFT, ..gone })
+        self.instead(self.as_protected(Tie { seen: gone.seen | LEFT, ..gone }), None)
     }
 
     pub(super) fn with_protection(self, tag: TagId) -> Fresh<'g, Tie<C>> {
@@ -321,13 +338,17 @@ impl<'g, C: 'static> Links<'g, C> {
 
     fn with_protections(self, protections: Protections) -> Fresh<'g, Tie<C>> {
         let protections = Some(protections).filter(|held| !held.is_empty()).map(Arc::new);
-        self.instead(Tie { protections, ..self.0.tied(self.0.conn.clone()) })
+        self.instead(Tie { protections, ..self.0.tied(self.0.opened) }, self.0.target())
     }
 }
 
 impl<'g, C: Identified> Links<'g, C> {
     /// The connection of that identity.
-    pub(super) fn conn(self, id: &C::Id) -> Option<&'g Conn<C>> {
+    pub(super) fn conn(self, id: &C::Id) -> Option<Conn<&'g ConnEntry<C>>> {
         self.conns().find(|conn| conn.entry.id() == id)
     }
+}
+
+fn conn_of<C: Send + Sync + 'static>(tie: &Link<Tie<C>>) -> Option<Conn<&ConnEntry<C>>> {
+    tie.target().map(|entry| Conn { entry, opened: tie.opened })
 }

@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, Hash};
 
 use smallvec::SmallVec;
 
-use super::{Conn, Identified, Links, Peer, PeerTable, Tie};
+use super::{Conn, ConnEntry, Identified, Links, Peer, PeerTable, Tie};
 use crate::index::Node;
 use crate::reclaim::Guard;
 use crate::sync::{MODEL, Ordering, mutant, prefetch_whole};
@@ -35,9 +35,9 @@ pub(crate) struct ExpiryTerms {
 
 /// What became of a claim.
 #[derive(Debug)]
-pub(crate) enum Claim<C> {
+pub(crate) enum Claim<C: Send + Sync + 'static> {
     /// These connections are the claimer's to close.
-    Closed { conns: SmallVec<[Conn<C>; 1]>, value: i64, protected: bool },
+    Closed { conns: SmallVec<[Conn<ConnEntry<C>>; 1]>, value: i64, protected: bool },
     /// None of the chosen connections is still held and open.
     Gone,
     /// The peer has been protected since.
@@ -78,13 +78,12 @@ where
             let Some(links) = Links::of(look) else { return Claim::Gone };
             // Mostly nothing has changed since the snapshot: then it is not looked for one by one.
             let unchanged = links.is(chosen);
-            let taken = |conn: &Conn<C>| {
+            let taken = |conn: &Conn<&ConnEntry<C>>| {
                 (!conn.is_closing() || mutant!("closing-claimed-again"))
                     && conn.opened() <= terms.opened_by
                     && (unchanged || chosen.open().any(|open| open.is(conn)))
             };
-            let conns: SmallVec<[Conn<C>; 1]> =
-                links.conns_in_order().filter(|conn| taken(conn)).cloned().collect();
+            let conns: SmallVec<[_; 1]> = links.conns_in_order().filter(taken).map(Conn::keep).collect();
             if conns.is_empty() {
                 return Claim::Gone;
             }

@@ -13,13 +13,14 @@
 //! one), and one before a retirement looks at which guards are alive. Each is also a scheduling point.
 
 use std::alloc::{Layout, dealloc};
-use std::any::type_name;
+use std::any::{Any, type_name};
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::marker::PhantomData;
 use std::mem::{self, ManuallyDrop};
 use std::ptr::NonNull;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::Cookie;
@@ -68,6 +69,8 @@ struct Registry {
     /// See [`hand_over`].
     handover: Option<Rc<AtomicUsize>>,
     memory: HashMap<usize, Allocation>,
+    /// See [`quarantine`].
+    quarantined: Vec<Box<dyn Any>>,
 }
 
 thread_local! {
@@ -309,6 +312,12 @@ pub(crate) fn occupy<T>(pointer: *const T) {
         let allocation = Allocation { life: Life::Live, life_span, what, bury: None, release: None };
         registry.memory.insert(pointer.addr(), allocation);
     });
+}
+
+/// Keeps the memory of `shared`, not what is in it, until the execution ends.
+pub(crate) fn quarantine<T: 'static>(shared: &Arc<T>) {
+    let memory = Arc::downgrade(shared);
+    REGISTRY.with_borrow_mut(|registry| registry.quarantined.push(Box::new(memory)));
 }
 
 /// Marks what [`occupy`] registered dead.

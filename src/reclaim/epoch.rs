@@ -9,6 +9,7 @@ use std::marker::PhantomData;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicIsize, AtomicU32, Ordering};
 
 #[cfg(not(crossbeam_loom))]
@@ -341,6 +342,10 @@ pub(crate) fn occupy<T>(_pointer: *const T) {}
 /// Tells a model that the value at `pointer`, which [`occupy`] told it of, is gone.
 #[inline(always)]
 pub(crate) fn vacate<T>(_pointer: *const T) {}
+
+/// Has a model keep the memory of what is not [`alloc`]'s, so that no address in it is used twice.
+#[inline(always)]
+pub(crate) fn quarantine<T>(_shared: &Arc<T>) {}
 
 /// In a model, asserts that `pointer` lives or is null.
 #[inline(always)]

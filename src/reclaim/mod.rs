@@ -28,7 +28,7 @@ use checked as backend;
 #[cfg(not(any(all(connmgr_loom, not(crossbeam_loom)), connmgr_shuttle)))]
 use epoch as backend;
 
-pub(crate) use backend::{Guard, alloc, check, deref, free, occupy, pin, settle, vacate};
+pub(crate) use backend::{Guard, alloc, check, deref, free, occupy, pin, quarantine, settle, vacate};
 
 pub(crate) use period::Cookie;
 

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use super::links::LinksCell;
 use super::state::{Cell, decode};
-use super::{LinkEdit, Look, Owner, State, TagId, Tags, Versioned};
+use super::{LinkEdit, Linked, Look, Owner, State, TagId, Tags, Versioned};
 use crate::epoch::Epoch;
 use crate::reclaim::Guard;
 use crate::sync::{Ordering, mutant, ordering};
@@ -35,7 +35,7 @@ pub(crate) enum Refused {
     Unfit,
 }
 
-impl<L: Send + Sync + 'static, K> Versioned<L, K> {
+impl<L: Linked, K> Versioned<L, K> {
     /// Tries once to edit what the caller looked at under `guard`, which is not sealed: in place where no tag comes or goes and the epoch
     /// allows it.
     ///

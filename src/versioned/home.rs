@@ -14,7 +14,7 @@
 use std::ptr;
 
 use super::slots::SLOTS;
-use super::{State, TagEdit, Versioned};
+use super::{Linked, State, TagEdit, Versioned};
 use crate::reclaim::Guard;
 use crate::sync::mutant;
 
@@ -24,7 +24,7 @@ pub(crate) trait Owner<V> {
     fn later(&self, guard: &Guard, job: impl FnOnce(&V, &Guard) + Send + 'static);
 }
 
-impl<L: Send + Sync + 'static, K> Versioned<L, K> {
+impl<L: Linked, K> Versioned<L, K> {
     /// Sees to it that `state`, which this thread has published, comes home if it is on the heap.
     #[inline]
     pub(super) fn come_home_later(&self, state: *const State<L>, owner: &impl Owner<Self>, guard: &Guard) {

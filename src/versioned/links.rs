@@ -16,8 +16,9 @@ use std::marker::PhantomData;
 use std::mem;
 use std::ops::Deref;
 use std::ptr;
+use std::sync::Arc;
 
-use super::State;
+use super::{Linked, NewTarget, State, Target};
 use crate::reclaim::{self, Guard};
 use crate::sync::{AtomicPtr, Ordering, mutant, ordering};
 
@@ -30,17 +31,18 @@ const SEALED: usize = usize::MAX & !FROZEN;
 
 /// One link of a list.
 #[derive(Debug)]
-pub(crate) struct Link<L> {
-    value: L,
-    older: *mut Link<L>,
+pub(crate) struct Link<L: Linked> {
+    pub(super) value: L,
+    pub(super) target: Option<Arc<Target<L>>>,
+    pub(super) older: *mut Link<L>,
 }
 
 // SAFETY: the pointer is a shared reference in effect, to what is read from many threads (`L: Sync`) and dropped on any (`L: Send`).
-unsafe impl<L: Send + Sync> Send for Link<L> {}
+unsafe impl<L: Linked> Send for Link<L> {}
 // SAFETY: as above.
-unsafe impl<L: Send + Sync> Sync for Link<L> {}
+unsafe impl<L: Linked> Sync for Link<L> {}
 
-impl<L> Link<L> {
+impl<L: Linked> Link<L> {
     /// The one before it.
     #[inline]
     pub(crate) fn older(&self) -> Option<&Self> {
@@ -48,9 +50,20 @@ impl<L> Link<L> {
         // SAFETY: by (links), it lives as long as this one can be reached; nobody has a mutable reference to what has been published.
         unsafe { self.older.as_ref() }
     }
+
+    /// What it leads to.
+    #[inline]
+    pub(crate) fn target(&self) -> Option<&Arc<Target<L>>> {
+        self.target.as_ref()
+    }
+
+    /// Whether it lies in the room that its target has.
+    fn is_in_room(&self) -> bool {
+        self.target.as_ref().is_some_and(|target| ptr::eq(target.room(), self))
+    }
 }
 
-impl<L> Deref for Link<L> {
+impl<L: Linked> Deref for Link<L> {
     type Target = L;
 
     #[inline]
@@ -60,27 +73,27 @@ impl<L> Deref for Link<L> {
 }
 
 /// A state, and what its word of links was when an operation looked.
-pub(crate) struct Look<'g, L> {
+pub(crate) struct Look<'g, L: Linked> {
     pub(crate) state: &'g State<L>,
     /// Without the frozen bit.
     word: *mut Link<L>,
 }
 
-impl<L> Clone for Look<'_, L> {
+impl<L: Linked> Clone for Look<'_, L> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<L> Copy for Look<'_, L> {}
+impl<L: Linked> Copy for Look<'_, L> {}
 
-impl<L> fmt::Debug for Look<'_, L> {
+impl<L: Linked> fmt::Debug for Look<'_, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Look").field("word", &self.word).finish_non_exhaustive()
     }
 }
 
-impl<'g, L> Look<'g, L> {
+impl<'g, L: Linked> Look<'g, L> {
     /// Whether the record holds nothing, for now or for good.
     #[inline]
     pub(crate) fn is_dead(self) -> bool {
@@ -110,19 +123,19 @@ impl<'g, L> Look<'g, L> {
 }
 
 /// Links that have not been published, on top of some that may have been. Dropped, it frees the former.
-pub(crate) struct Fresh<'g, L> {
+pub(crate) struct Fresh<'g, L: Linked> {
     newest: *mut Link<L>,
     kept: *mut Link<L>,
     list: PhantomData<&'g Link<L>>,
 }
 
-impl<L> fmt::Debug for Fresh<'_, L> {
+impl<L: Linked> fmt::Debug for Fresh<'_, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Fresh").field("newest", &self.newest).field("kept", &self.kept).finish()
     }
 }
 
-impl<'g, L> Fresh<'g, L> {
+impl<'g, L: Linked> Fresh<'g, L> {
     /// On top of all that `look` saw.
     pub(crate) fn over(look: Look<'g, L>) -> Self {
         Self::on(if look.is_dead() { ptr::null_mut() } else { look.word })
@@ -133,21 +146,30 @@ impl<'g, L> Fresh<'g, L> {
         Self::on(link.older)
     }
 
+    /// Of a new record.
+    pub(crate) fn first() -> Self {
+        Self::on(ptr::null_mut())
+    }
+
     fn on(kept: *mut Link<L>) -> Self {
         Self { newest: kept, kept, list: PhantomData }
     }
 
     /// With one link more, the newest.
-    pub(crate) fn with(mut self, value: L) -> Self
-    where
-        L: 'static,
-    {
-        self.newest = reclaim::alloc(Link { value, older: self.newest }).as_ptr();
+    pub(crate) fn with(mut self, value: L, target: Option<&Arc<Target<L>>>) -> Self {
+        let link = Link { value, target: target.map(Arc::clone), older: self.newest };
+        self.newest = reclaim::alloc(link).as_ptr();
+        self
+    }
+
+    /// The same, to a new target.
+    pub(crate) fn with_new(mut self, value: L, target: &mut NewTarget<L>) -> Self {
+        self.newest = target.link(value, self.newest);
         self
     }
 }
 
-impl<L> Drop for Fresh<'_, L> {
+impl<L: Linked> Drop for Fresh<'_, L> {
     fn drop(&mut self) {
         // SAFETY: what is on top was never published, so it is ours alone.
         unsafe { free(self.newest, self.kept) }
@@ -156,7 +178,7 @@ impl<L> Drop for Fresh<'_, L> {
 
 /// What becomes of the links in an edit.
 #[derive(Debug)]
-pub(crate) enum LinkEdit<'g, L> {
+pub(crate) enum LinkEdit<'g, L: Linked> {
     /// They stay.
     Keep,
     /// They become these.
@@ -165,7 +187,7 @@ pub(crate) enum LinkEdit<'g, L> {
     Die(usize),
 }
 
-impl<'g, L> LinkEdit<'g, L> {
+impl<'g, L: Linked> LinkEdit<'g, L> {
     /// The word that this makes of what `look` saw.
     pub(super) fn word(&self, look: Look<'g, L>) -> *mut Link<L> {
         match self {
@@ -179,10 +201,7 @@ impl<'g, L> LinkEdit<'g, L> {
     ///
     /// # Safety
     /// 1. Called once, by the thread that published [`Self::word`] in place of what `look` saw.
-    pub(super) unsafe fn published(self, look: Look<'g, L>, guard: &Guard)
-    where
-        L: Send + Sync + 'static,
-    {
+    pub(super) unsafe fn published(self, look: Look<'g, L>, guard: &Guard) {
         let kept = match self {
             Self::Keep if mutant!("kept-links-retired") => ptr::null_mut(),
             Self::Keep => look.word,
@@ -197,8 +216,9 @@ impl<'g, L> LinkEdit<'g, L> {
         while link != kept {
             // SAFETY: it lives as long as `guard` does.
             let older = unsafe { (*link).older };
-            // SAFETY: (1): the swap took it off the list that new guards find, and this thread alone made that swap.
-            unsafe { guard.retire(link) };
+            // SAFETY: (1): the swap took it off the list that new guards find, and this thread alone made that swap. A link may be dropped on
+            // any thread.
+            unsafe { guard.defer(move || free_one(link)) };
             link = older;
         }
     }
@@ -206,19 +226,18 @@ impl<'g, L> LinkEdit<'g, L> {
 
 /// The word of links of one state.
 #[derive(Debug)]
-pub(super) struct LinksCell<L>(AtomicPtr<Link<L>>);
+pub(super) struct LinksCell<L: Linked>(AtomicPtr<Link<L>>);
 
-impl<L> LinksCell<L> {
+impl<L: Linked> LinksCell<L> {
     pub(super) fn new(word: *mut Link<L>) -> Self {
         Self(AtomicPtr::new(word))
     }
 
-    /// Of a new record: one link.
-    pub(super) fn of(value: L) -> Self
-    where
-        L: 'static,
-    {
-        Self::new(reclaim::alloc(Link { value, older: ptr::null_mut() }).as_ptr())
+    /// Of a new record.
+    pub(super) fn of(links: Fresh<'_, L>) -> Self {
+        let newest = links.newest;
+        mem::forget(links);
+        Self::new(newest)
     }
 
     /// Of a record that is dead for good.
@@ -261,7 +280,7 @@ impl<L> LinksCell<L> {
     }
 }
 
-impl<L> State<L> {
+impl<L: Linked> State<L> {
     /// Its links as they are at this instant.
     #[inline]
     pub(crate) fn look(&self) -> Look<'_, L> {
@@ -280,7 +299,7 @@ impl<L> State<L> {
     }
 }
 
-impl<L> PartialEq for Look<'_, L> {
+impl<L: Linked> PartialEq for Look<'_, L> {
     /// Whether it is the same state with the same links.
     fn eq(&self, other: &Self) -> bool {
         ptr::eq(self.state, other.state) && self.word == other.word
@@ -288,35 +307,51 @@ impl<L> PartialEq for Look<'_, L> {
 }
 
 /// The word of a record's death of that number.
-fn death<L>(number: usize) -> *mut Link<L> {
+fn death<L: Linked>(number: usize) -> *mut Link<L> {
     const { assert!(align_of::<Link<L>>() > (DEAD | FROZEN), "a pointer to a link has both bits clear") };
     ptr::without_provenance_mut(number << 2 | DEAD)
 }
 
-fn is_dead<L>(word: *mut Link<L>) -> bool {
+fn is_dead<L: Linked>(word: *mut Link<L>) -> bool {
     word.addr() & DEAD != 0
 }
 
-fn thawed<L>(word: *mut Link<L>) -> *mut Link<L> {
+fn thawed<L: Linked>(word: *mut Link<L>) -> *mut Link<L> {
     word.map_addr(|word| word & !FROZEN)
+}
+
+/// Frees one link.
+///
+/// # Safety
+/// 1. Nobody else can reach it, and it is freed once.
+unsafe fn free_one<L: Linked>(link: *mut Link<L>) {
+    // SAFETY: (1): it is alive.
+    if unsafe { &*link }.is_in_room() {
+        reclaim::vacate(link);
+        // SAFETY: (1). Moved out, as it may be the last to keep the room, by (keeps).
+        drop(unsafe { link.read() });
+    } else {
+        // SAFETY: (1); not in a room, so it was allocated.
+        unsafe { reclaim::free(link) }
+    }
 }
 
 /// Frees a list from `link` on up to `end`, which stays. If the destructor of one link panics, the others are freed for all that.
 ///
 /// # Safety
 /// 1. Nobody else can reach these links.
-pub(super) unsafe fn free<L>(link: *mut Link<L>, end: *mut Link<L>) {
+pub(super) unsafe fn free<L: Linked>(link: *mut Link<L>, end: *mut Link<L>) {
     let mut rest = Rest { link, end };
     while rest.free_one() {}
 }
 
 /// What of a list is still to be freed, by [`free`].
-struct Rest<L> {
+struct Rest<L: Linked> {
     link: *mut Link<L>,
     end: *mut Link<L>,
 }
 
-impl<L> Rest<L> {
+impl<L: Linked> Rest<L> {
     fn free_one(&mut self) -> bool {
         let link = self.link;
         if link == self.end {
@@ -325,12 +360,12 @@ impl<L> Rest<L> {
         // SAFETY: (1) of `free`; each is freed once, after this.
         self.link = unsafe { (*link).older };
         // SAFETY: as above.
-        unsafe { reclaim::free(link) };
+        unsafe { free_one(link) };
         true
     }
 }
 
-impl<L> Drop for Rest<L> {
+impl<L: Linked> Drop for Rest<L> {
     fn drop(&mut self) {
         while self.free_one() {}
     }

@@ -35,6 +35,7 @@ mod home;
 mod links;
 mod slots;
 mod state;
+mod target;
 
 use std::cell::UnsafeCell;
 use std::fmt;
@@ -56,6 +57,7 @@ use state::{Cell, FROZEN, decode};
 #[cfg_attr(connmgr_loom, allow(unused_imports, reason = "for the crate's interface"))]
 pub use state::{MAX_WEIGHT, MIN_WEIGHT};
 pub(crate) use state::{State, TagId, Tags, saturate, sum};
+pub(crate) use target::{Linked, NewTarget, Target};
 
 /// Why a value was not changed in place.
 #[derive(Clone, Copy, Debug)]
@@ -94,7 +96,7 @@ impl<F: FnMut(i64) -> i64> Upsert<F> {
     }
 }
 
-impl<L> State<L> {
+impl<L: Linked> State<L> {
     /// Tries once to set a cell's value to `upsert` of it, where it is; returns the value stored.
     #[inline(always)]
     fn update_in_place(
@@ -126,7 +128,7 @@ impl<L> State<L> {
 /// A look-up by key needs the pointer, the key, and the slot that the state is in. These lie side by side, whichever slot that is, so that
 /// it touches three lines in most records: with the slots side by side it would be four.
 #[repr(C)]
-pub(crate) struct Versioned<L, K> {
+pub(crate) struct Versioned<L: Linked, K> {
     // (First, also because the models' reclaimer knows memory by address: no slot may have that of the whole.)
     /// Bits of each slot; above them, the number of the next death.
     busy: AtomicUsize,
@@ -153,19 +155,19 @@ const _: () = {
 
 // SAFETY: what it leads to is shared between threads and dropped on any (`L: Send + Sync`), and so is its key (`K: Send + Sync`); a slot is
 // written only by the thread that set its bit, before its state is published, and again only after every reader of that state is gone.
-unsafe impl<L: Send + Sync, K: Send + Sync> Send for Versioned<L, K> {}
+unsafe impl<L: Linked, K: Send + Sync> Send for Versioned<L, K> {}
 // SAFETY: as above.
-unsafe impl<L: Send + Sync, K: Send + Sync> Sync for Versioned<L, K> {}
+unsafe impl<L: Linked, K: Send + Sync> Sync for Versioned<L, K> {}
 
-impl<L, K> fmt::Debug for Versioned<L, K> {
+impl<L: Linked, K> fmt::Debug for Versioned<L, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Versioned").finish_non_exhaustive()
     }
 }
 
-impl<L: Send + Sync + 'static, K> Versioned<L, K> {
+impl<L: Linked, K> Versioned<L, K> {
     /// A record of `key` that is to be moved to where it stays, then [settled](Self::settle), then published.
-    pub(crate) fn new(key: K, links: L, tags: &Tags) -> Self {
+    pub(crate) fn new(key: K, links: Fresh<'_, L>, tags: &Tags) -> Self {
         let state = State {
             epoch: u64::MAX,
             prev: ptr::null(),
@@ -374,7 +376,7 @@ impl<L: Send + Sync + 'static, K> Versioned<L, K> {
     }
 }
 
-impl<L, K> Drop for Versioned<L, K> {
+impl<L: Linked, K> Drop for Versioned<L, K> {
     fn drop(&mut self) {
         let mut state = self.state.load(Ordering::Relaxed);
         let settled = !state.is_null();

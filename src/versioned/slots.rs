@@ -17,7 +17,7 @@
 use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
 
-use super::{State, Versioned};
+use super::{Linked, State, Versioned};
 use crate::reclaim::{self, Cookie, Guard};
 use crate::sync::{Ordering, mutant, ordering};
 
@@ -40,7 +40,7 @@ pub(super) const fn filled(slot: usize) -> usize {
     1 << (SLOTS + slot)
 }
 
-impl<L, K> Versioned<L, K> {
+impl<L: Linked, K> Versioned<L, K> {
     /// A slot by its number.
     #[inline]
     pub(super) fn slot(&self, number: usize) -> &Slot<L> {
@@ -54,7 +54,7 @@ impl<L, K> Versioned<L, K> {
     }
 }
 
-impl<L: Send + Sync + 'static, K> Versioned<L, K> {
+impl<L: Linked, K> Versioned<L, K> {
     /// Puts a state where it can be published from.
     pub(super) fn place(&self, state: State<L>, guard: &Guard) -> *mut State<L> {
         match self.claim(|slot| self.is_over(slot, guard)) {

@@ -2,6 +2,7 @@
 
 use smallvec::SmallVec;
 
+use super::Linked;
 use super::links::LinksCell;
 use crate::sync::{AtomicU64, Ordering, mutant, ordering};
 
@@ -80,7 +81,7 @@ impl Cell {
 
 /// What a record is at one time.
 #[derive(Debug)]
-pub(crate) struct State<L> {
+pub(crate) struct State<L: Linked> {
     pub(super) epoch: u64,
     pub(super) prev: *const State<L>,
     /// Everything but the tags.
@@ -94,11 +95,11 @@ const _: () = assert!(size_of::<State<()>>() == 64);
 
 // SAFETY: `prev` is a shared reference in effect, whose target the reclaimer keeps alive; what it leads to is
 // read from many threads (`L: Sync`) and dropped on any (`L: Send`).
-unsafe impl<L: Send + Sync> Send for State<L> {}
+unsafe impl<L: Linked> Send for State<L> {}
 // SAFETY: as above.
-unsafe impl<L: Send + Sync> Sync for State<L> {}
+unsafe impl<L: Linked> Sync for State<L> {}
 
-impl<L> State<L> {
+impl<L: Linked> State<L> {
     #[inline]
     pub(super) fn cell(&self, tag: TagId) -> Option<&Cell> {
         self.cells.iter().find(|cell| cell.tag == tag)

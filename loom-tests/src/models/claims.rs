@@ -185,7 +185,7 @@ fn a_temporary_record_that_connects_does_not_expire() {
 fn a_claim_does_not_take_a_peer_in_its_grace() {
     explore("a_claim_does_not_take_a_peer_in_its_grace", 3, 100, || {
         let t = Arc::new(table());
-        t.connect(&1, &Arc::new(super::Link(1)), 7, false, || None);
+        t.connect(&1, &mut super::NewConn::new(super::Link(1)), 7, false, || None);
         let other = Arc::clone(&t);
         together([Box::new(move || assert_eq!(trim(&other), 0, "first seen at 7, not by 0"))], || {
             t.add(1, TAG, -1);

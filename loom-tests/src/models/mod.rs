@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::peer::{Identified, PeerTable};
+use crate::peer::{Identified, NewConn, PeerTable};
 use crate::reclaim;
 use crate::snapshot::Cut;
 use crate::versioned::TagId;
@@ -59,7 +59,7 @@ impl Short for Table {
     }
 
     fn link(&self, peer: u64, id: u8) -> bool {
-        self.connect(&peer, &Arc::new(Link(id)), 0, false, || None)
+        self.connect(&peer, &mut NewConn::new(Link(id)), 0, false, || None)
     }
 
     fn unlink(&self, peer: u64, id: u8) -> bool {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{Link, OTHER, SHIELD, Short, TAG, explore, table, together};
+use super::{Link, NewConn, OTHER, SHIELD, Short, TAG, explore, table, together};
 use crate::peer::ExpiryTerms;
 use crate::snapshot::Cut;
 
@@ -114,7 +114,7 @@ fn a_peer_that_returns_beside_the_sweep_finds_all_its_tags_or_none() {
                     sweeps.store(other.expire(at.node, terms, cut.guard()), Ordering::Relaxed);
                 }
             })],
-            || assert!(t.connect(&1, &Arc::new(Link(2)), 15, false, || Some(5)), "a new connection"),
+            || assert!(t.connect(&1, &mut NewConn::new(Link(2)), 15, false, || Some(5)), "a new connection"),
         );
         let kept = if swept.load(Ordering::Relaxed) { (None, None) } else { (Some(5), Some(7)) };
         assert_eq!((t.tag_value(&1, TAG), t.tag_value(&1, OTHER)), kept, "all, or none if they were swept");
@@ -137,7 +137,10 @@ fn a_late_return_beside_an_upsert_leaves_nothing_of_old_tags() {
         let mut stored = 0;
         together(
             [Box::new(move || {
-                assert!(other.connect(&1, &Arc::new(Link(2)), 30, false, || Some(20)), "a new connection");
+                assert!(
+                    other.connect(&1, &mut NewConn::new(Link(2)), 30, false, || Some(20)),
+                    "a new connection"
+                );
             })],
             || stored = t.add(1, TAG, 1),
         );

@@ -56,7 +56,7 @@ impl<'s> Basis<'s> {
     }
 
     /// What of a peer's connections may be closed, by when they were opened; `None` if the peer is exempt.
-    fn past_grace<C: 'static>(&self, links: Links<'_, C>) -> Option<u64> {
+    fn past_grace<C: Send + Sync + 'static>(&self, links: Links<'_, C>) -> Option<u64> {
         let exempt = links.is_protected() && !self.emergency();
         self.grace.filter(|grace| !exempt && links.first_seen() <= grace.seen_by).map(|grace| grace.opened_by)
     }

@@ -17,7 +17,7 @@ use super::Inner;
 use super::gate::{Lead, Meanwhile, Turn};
 use super::settings::Settings;
 use crate::connection::{CloseReason, Connection, Entry};
-use crate::peer::{ExpiryTerms, Identified, Tagged, tagged};
+use crate::peer::{ConnEntry, ExpiryTerms, Identified, Tagged, tagged};
 use crate::report::{PlannedPeer, TrimOutcome, TrimPlan, TrimReport, TrimTrigger};
 use crate::snapshot::{Cut, PeerAt};
 
@@ -245,7 +245,7 @@ fn reason(trigger: TrimTrigger) -> CloseReason {
 /// What was claimed and is to be closed, in order, come what may: also when the trim unwinds.
 struct ToClose<C: Connection> {
     /// Each with its peer's value at the claim.
-    entries: VecDeque<(Arc<Entry<C>>, i64)>,
+    entries: VecDeque<(ConnEntry<Entry<C>>, i64)>,
     reason: CloseReason,
 }
 
