@@ -189,8 +189,11 @@ impl<T: Send + Sync + 'static> Index<T> {
         // The job outlives the guard, and perhaps the index: then there is nothing left to unlink from. It may run after the
         // job of a later removal, which has unlinked the node: it keeps the node to ask.
         node.later(guard, move |node, guard| {
-            let Some(shared) = Weak::upgrade(&shared) else { return };
-            if !mutant!("unlink-forgotten") && confirm(node, guard) {
+            // Asked first: of a peer that has returned the rest would be for nothing.
+            if !mutant!("unlink-forgotten")
+                && confirm(node, guard)
+                && let Some(shared) = Weak::upgrade(&shared)
+            {
                 shared.unlink(node.as_ptr(), guard);
             }
         });
