@@ -16,7 +16,7 @@ use smallvec::SmallVec;
 use crate::index::Node;
 use crate::peer::{Identified, Links, Peer, PeerTable, Tie};
 use crate::reclaim::{self, Guard};
-use crate::sync::{MODEL, mutant, prefetch_whole};
+use crate::sync::{MODEL, mutant, prefetch_ahead};
 use crate::versioned::State;
 
 /// A cut of `table`.
@@ -140,7 +140,7 @@ where
             for node in self.met.drain(..) {
                 // (In models nothing is read ahead.)
                 if !MODEL {
-                    prefetch_whole(node.state.load(self.cut.guard()));
+                    prefetch_ahead(node.state.load(self.cut.guard()));
                 }
                 self.known.push(node);
             }

@@ -6,7 +6,7 @@ use std::ops::Deref;
 use std::ptr::NonNull;
 
 use crate::reclaim::{self, Guard};
-use crate::sync::{AtomicUsize, Ordering, mutant, ordering, prefetch};
+use crate::sync::{AtomicUsize, Ordering, mutant, ordering, prefetch_line_ahead};
 
 /// The bits of an address that no node's has set, left to the tables: the low ones by alignment, and where every allocator
 /// keeps to 48 bits the high ones. (Not on Android, which tags heap addresses.)
@@ -41,15 +41,15 @@ impl<T> Node<T> {
         self.hash
     }
 
-    /// Has its first lines on their way, and its last, where its hash is: all of a small node's.
+    /// Has its first lines on their way, and its last, where its hash is: all of a small node's, which is read after much else.
     #[inline]
     pub(crate) fn prefetch(&self) {
         let node = std::ptr::from_ref(self);
         for line in 0..size_of::<Self>().div_ceil(64).min(4) {
-            prefetch(node.wrapping_byte_add(line * 64));
+            prefetch_line_ahead(node.wrapping_byte_add(line * 64));
         }
         // A node begins anywhere in a line, so that it may end in one more than its size takes.
-        prefetch(node.wrapping_add(1).wrapping_byte_sub(1));
+        prefetch_line_ahead(node.wrapping_add(1).wrapping_byte_sub(1));
     }
 
     pub(super) fn as_ptr(&self) -> *mut Self {

@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use crate::index::Node;
 use crate::reclaim::Guard;
-use crate::sync::prefetch_whole;
+use crate::sync::prefetch_ahead;
 use crate::versioned::{Fresh, Link, Linked, Look, NewTarget, Owner, State, TagId, Tags, Target, Versioned};
 
 /// A connection as the table sees it: something with an identity.
@@ -242,13 +242,13 @@ impl<'g, C: Send + Sync + 'static> Links<'g, C> {
 
     /// Has the newest tie on its way.
     pub(crate) fn prefetch(self) {
-        prefetch_whole(self.0);
+        prefetch_ahead(self.0);
     }
 
     /// Has the newest connection on its way, once that tie is there.
     pub(crate) fn prefetch_conn(self) {
         if let Some(entry) = self.0.target() {
-            prefetch_whole(Arc::as_ptr(entry));
+            prefetch_ahead(Arc::as_ptr(entry));
         }
     }
 

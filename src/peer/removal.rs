@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use super::{Conn, ConnEntry, Identified, Links, Peer, PeerTable, Tie};
 use crate::index::Node;
 use crate::reclaim::Guard;
-use crate::sync::{MODEL, Ordering, mutant, prefetch_whole};
+use crate::sync::{MODEL, Ordering, mutant, prefetch_ahead};
 use crate::versioned::{LinkEdit, Refused, State, TagEdit, Tags};
 
 /// What must hold, at the claim, of a peer that a trim chose.
@@ -113,7 +113,7 @@ where
     /// Has the present state of a record on its way, which is soon to be claimed. (In models nothing is read ahead.)
     pub(crate) fn prefetch_state(&self, node: &Node<Peer<K, C>>, guard: &Guard) {
         if !MODEL {
-            prefetch_whole(node.state.load(guard));
+            prefetch_ahead(node.state.load(guard));
         }
     }
 

@@ -21,7 +21,8 @@ use model as backend;
 use native as backend;
 
 pub(crate) use backend::{
-    AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, GROUP, Groups, fence, prefetch, update_fence,
+    AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, GROUP, Groups, fence, prefetch,
+    prefetch_line_ahead, update_fence,
 };
 pub(crate) use std::sync::atomic::Ordering;
 
@@ -37,11 +38,12 @@ pub(crate) use model::compiler_fences;
 /// Whether this is a model, in which structures are as small as can be, so that they grow within few operations.
 pub(crate) const MODEL: bool = cfg!(any(connmgr_loom, connmgr_shuttle));
 
-/// Asks the processor for a value of two lines at most, where it begins and where it ends: as allocators place it, it may lie across two.
+/// Asks the processor for a value of two lines at most, which is read after much else: where it begins and where it ends, as, where allocators
+/// place it, it may lie across two.
 #[inline(always)]
-pub(crate) fn prefetch_whole<T>(value: *const T) {
-    prefetch(value);
-    prefetch(value.wrapping_add(1).wrapping_byte_sub(1));
+pub(crate) fn prefetch_ahead<T>(value: *const T) {
+    prefetch_line_ahead(value);
+    prefetch_line_ahead(value.wrapping_add(1).wrapping_byte_sub(1));
 }
 
 /// Keeps a hot word on cache lines of its own.

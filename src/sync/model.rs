@@ -130,3 +130,5 @@ impl<T> Deref for Groups<T> {
 }
 
 pub(crate) fn prefetch<T>(_pointer: *const T) {}
+
+pub(crate) fn prefetch_line_ahead<T>(_pointer: *const T) {}

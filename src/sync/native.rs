@@ -76,10 +76,24 @@ impl<T> Drop for Groups<T> {
 #[inline(always)]
 pub(crate) fn prefetch<T>(pointer: *const T) {
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch does not fault, whatever the address.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(pointer.cast());
-    }
+    hint::<{ std::arch::x86_64::_MM_HINT_T0 }, T>(pointer);
     #[cfg(not(target_arch = "x86_64"))]
     let _ = pointer;
+}
+
+/// The same for what is read after much else: into the second level of caches, as the first is small, and so is the number of lines that
+/// may be on their way to it.
+#[inline(always)]
+pub(crate) fn prefetch_line_ahead<T>(pointer: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    hint::<{ std::arch::x86_64::_MM_HINT_T1 }, T>(pointer);
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = pointer;
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn hint<const LEVEL: i32, T>(pointer: *const T) {
+    // SAFETY: a prefetch does not fault, whatever the address.
+    unsafe { std::arch::x86_64::_mm_prefetch::<LEVEL>(pointer.cast()) }
 }

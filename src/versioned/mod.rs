@@ -46,7 +46,7 @@ use smallvec::SmallVec;
 
 use crate::epoch::Epoch;
 use crate::reclaim::{self, Cookie, Guard};
-use crate::sync::{AtomicPtr, AtomicU32, AtomicUsize, Ordering, mutant, ordering, prefetch, prefetch_whole};
+use crate::sync::{AtomicPtr, AtomicU32, AtomicUsize, Ordering, mutant, ordering, prefetch};
 
 pub(crate) use edit::{Refused, TagEdit};
 pub(crate) use home::Owner;
@@ -249,7 +249,9 @@ impl<L: Linked, K> Versioned<L, K> {
     #[inline(always)]
     pub(crate) fn prefetch(&self) {
         prefetch(self.second.get());
-        prefetch_whole(self.first.get());
+        let first = self.first.get();
+        prefetch(first);
+        prefetch(first.wrapping_add(1).wrapping_byte_sub(1));
     }
 
     /// The state at `epoch`, which the caller obtained by [`Epoch::advance`] under `guard`; `None` if the record did

@@ -20,6 +20,7 @@ use crate::connection::{CloseReason, Connection, Entry};
 use crate::peer::{ConnEntry, ExpiryTerms, Identified, Tagged, tagged};
 use crate::report::{PlannedPeer, TrimOutcome, TrimPlan, TrimReport, TrimTrigger};
 use crate::snapshot::{Cut, PeerAt};
+use crate::sync::prefetch_ahead;
 
 use choose::{Basis, Facts, TableCut};
 
@@ -202,7 +203,7 @@ where
         plan.victims.reserve_exact(choice.chosen);
         while plan.victims.len() < choice.chosen {
             if choice.order.begins_batch() {
-                choice.order.coming(2).for_each(|peer| peer.node.prefetch());
+                choice.order.coming(2).for_each(|peer| prefetch_ahead(peer.node.key()));
             }
             let Some(next) = choice.order.next() else { break };
             let Facts { node, value, connections, .. } = *choice.order.at(next);

@@ -7,7 +7,7 @@
 use std::cmp::Ordering;
 
 use crate::policy::Rank;
-use crate::sync::prefetch;
+use crate::sync::prefetch_ahead;
 
 /// Bits of a key that hold the candidate's number.
 const NUMBER_BITS: u32 = 32;
@@ -166,7 +166,7 @@ impl<T: Ranked> Order<T> {
     #[inline(never)]
     fn fetch(&self) {
         for place in self.places.iter().skip(self.taken + 5 * BATCH).take(BATCH) {
-            prefetch(&raw const self.candidates[place.number()]);
+            prefetch_ahead(&raw const self.candidates[place.number()]);
         }
     }
 
