@@ -64,7 +64,7 @@ pub(crate) struct Tie<C> {
 
 type Protections = SmallVec<[TagId; 4]>;
 
-// As the allocator's class of 48 bytes has room for, header included.
+// By itself, of a link that was remade: as the allocator's class of 48 bytes has room for, header included.
 #[cfg(target_pointer_width = "64")]
 const _: () = assert!(size_of::<Link<Tie<()>>>() == 40);
 

@@ -1,7 +1,8 @@
 //! What links lead to, as a peer's do to its connections.
 //!
 //! Links that follow each other in time may lead to the same: one is remade when something else that it says changes. Most never are, so
-//! the first lies in room that its target has for it: one allocation for both.
+//! the first that is made lies in room that its target has for it: one allocation for both. (If it loses a race and is not published, the room
+//! stays empty.)
 //!
 //! Invariants:
 //! - (room) A target's room is used once, by the [`NewTarget`] that the target began as, which is the only one.
