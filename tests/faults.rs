@@ -179,9 +179,15 @@ fn an_emergency_takes_peers_protected_meanwhile_if_it_must() {
     assert_eq!(closes.load(Ordering::Acquire), 3, "closed once each");
 }
 
-/// One destructor that panicked kept the links of all older connections of its peer.
+/// One destructor that panicked kept the links of all older connections of its peer, and at the end of a manager all peers after its own.
 #[test]
 fn a_connection_whose_destructor_panics_keeps_no_other() {
+    all_are_dropped_with(|_| 1);
+    all_are_dropped_with(|id| id);
+}
+
+/// Adds ten connections, the destructor of one of which panics, each to the peer that `peer_of` says, and drops the manager.
+fn all_are_dropped_with(peer_of: impl Fn(u64) -> u64) {
     struct Bomb(u64, Arc<AtomicUsize>);
 
     impl Drop for Bomb {
@@ -198,7 +204,7 @@ fn a_connection_whose_destructor_panics_keeps_no_other() {
         let goes_with_the_connection = move |_| {
             let _ = &bomb;
         };
-        manager.connected(&1, Loopback::closing_with(id, goes_with_the_connection));
+        manager.connected(&peer_of(id), Loopback::closing_with(id, goes_with_the_connection));
     }
     // Whether the panic comes to this thread is not promised.
     let _ = catch_unwind(AssertUnwindSafe(|| drop(manager)));

@@ -312,17 +312,46 @@ impl<T: Send + Sync + 'static> Drop for Shared<T> {
             }
             self.finish(table, guard);
         }
+        let last = LastTable(self.root.load(Ordering::Relaxed));
         let table = self.root(guard);
         // Each is a miss, so some are fetched ahead. (In models nothing is read ahead.)
         let mut ahead = table.walk(guard).skip(16);
-        for node in table.walk(guard) {
+        let nodes = table.walk(guard).inspect(|_| {
             if !MODEL && let Some(ahead) = ahead.next() {
                 ahead.prefetch();
             }
-            // SAFETY: `&mut self`, and the last table holds every linked node once.
-            unsafe { node::release(node.as_ptr()) };
-        }
-        // SAFETY: `&mut self`: nobody can reach the table any more.
-        unsafe { reclaim::free(self.root.load(Ordering::Relaxed)) };
+        });
+        let mut rest = Rest(nodes.map(Node::as_ptr));
+        while rest.release_one() {}
+        drop(rest);
+        drop(last);
+    }
+}
+
+/// What the index is still to release of its last table's nodes. If the destructor of one panics, the others are released for all that.
+struct Rest<T, I: Iterator<Item = *mut Node<T>>>(I);
+
+impl<T, I: Iterator<Item = *mut Node<T>>> Rest<T, I> {
+    fn release_one(&mut self) -> bool {
+        let Some(node) = self.0.next() else { return false };
+        // SAFETY: made only when the index is dropped, of the last table, which holds every linked node once.
+        unsafe { node::release(node) };
+        true
+    }
+}
+
+impl<T, I: Iterator<Item = *mut Node<T>>> Drop for Rest<T, I> {
+    fn drop(&mut self) {
+        while self.release_one() {}
+    }
+}
+
+/// The table that an index has at its end, freed after all that it leads to.
+struct LastTable<T: Send + Sync + 'static>(*mut Table<T>);
+
+impl<T: Send + Sync + 'static> Drop for LastTable<T> {
+    fn drop(&mut self) {
+        // SAFETY: made only when the index is dropped: nobody can reach the table any more.
+        unsafe { reclaim::free(self.0) };
     }
 }
