@@ -68,6 +68,13 @@ where
         Self { table, epoch, guard: Some(guard) }
     }
 
+    /// The same, once what may be freed by now is: for who is to change what is in the cut. While it is held, what a record used last stays
+    /// in use, and the record's next state has no room in it.
+    pub(crate) fn take_settled(table: &'t PeerTable<K, C, S>) -> Self {
+        reclaim::settle();
+        Self::take(table)
+    }
+
     pub(crate) fn guard(&self) -> &Guard {
         self.guard.as_ref().expect("held until the cut is dropped")
     }

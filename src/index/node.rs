@@ -111,7 +111,7 @@ pub(super) unsafe fn retire<T: Send + Sync + 'static>(node: *mut Node<T>, guard:
         return unsafe { release(node) };
     }
     // SAFETY: `T: Send + Sync`. When the job runs, (1) makes the hold ours to give up, and (2) leaves no guard.
-    unsafe { guard.defer(move || release(node)) }
+    unsafe { guard.retire_by(node, release) }
 }
 
 /// A node kept by a count, beyond any guard.

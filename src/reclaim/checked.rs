@@ -219,6 +219,13 @@ impl Guard {
 
     /// # Safety
     /// As in the real back end.
+    pub(crate) unsafe fn retire_by<T: Send + 'static>(&self, pointer: *mut T, free: unsafe fn(*mut T)) {
+        // SAFETY: the caller's promise.
+        self.push(Fate::Job(Box::new(move || unsafe { free(pointer) })));
+    }
+
+    /// # Safety
+    /// As in the real back end.
     pub(crate) unsafe fn retire_in_place<T>(&self, pointer: *const T) -> Cookie {
         fence(Ordering::SeqCst);
         hand_over(Ordering::Release);

@@ -3,10 +3,14 @@
 //! That collector frees some garbage once in 128 pins, which does not keep up with threads that retire several objects a pin,
 //! and nothing when there are no pins. So each thread collects for every [`BATCH`] objects that it retires, more than it
 //! retired, and [`settle`] collects what a long pin has held back.
+//!
+//! Objects that wait for their end have mostly gone cold, and a job that frees one is a miss, with nothing to do meanwhile. So a thread gathers what it
+//! retires into lots, each of which one job frees: it has all of a lot on their way before it frees the first. That an object is
+//! handed to the collector some time after it was retired only makes it wait for more guards than it has to.
 
 use std::cell::Cell;
 use std::marker::PhantomData;
-use std::mem;
+use std::mem::{self, ManuallyDrop};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -18,10 +22,12 @@ use crossbeam_epoch::LocalHandle;
 use super::Cookie;
 #[cfg(not(crossbeam_loom))]
 use super::period::Periods;
-use crate::sync::Padded;
+use crate::sync::{Padded, prefetch};
 
 /// Objects that a thread retires between two collections of its own. (In models one, so that they see collections.)
 const BATCH: usize = if cfg!(crossbeam_loom) { 1 } else { 64 };
+/// Objects that one job frees. It fetches them all first: each would be a miss, and their frees wait for each other.
+const LOT: usize = if cfg!(crossbeam_loom) { 1 } else { 16 };
 /// Cookies that a thread finds not to be over between two attempts to end a period.
 const EARLY: usize = 16;
 /// Bags of the collector that one collection frees, each with up to [`BATCH`] objects.
@@ -41,18 +47,22 @@ static LATEST: AtomicU32 = AtomicU32::new(Cookie::LONG_OVER.to_bits());
 
 /// What a thread knows of its own collecting.
 struct Local {
-    /// What it has retired since it last collected.
+    /// Objects and jobs that it has retired since it last collected.
     retired: Cell<usize>,
     /// What it has retired less what it has freed, as far as it has not told [`PENDING`].
     untold: Cell<isize>,
-    /// Jobs that it has run, wrapping.
+    /// Objects that it has freed and jobs that it has run, wrapping.
     ran: Cell<usize>,
+    /// Objects that it has retired and that the collector does not know of yet: less than a [`LOT`].
+    lot: ManuallyDrop<Cell<Vec<Doomed>>>,
+    /// Whether its [`Participant`], which hands over the last lot, is gone: then lots are of one.
+    ending: Cell<bool>,
     /// Cookies that it has given since it told [`LATEST`].
     in_place: Cell<usize>,
     /// Cookies that it has found not to be over since it last saw to that.
     early: Cell<usize>,
-    /// Whether it is collecting: what is retired by the collector's jobs is left to the round after, as a job that collected
-    /// would run jobs that collect.
+    /// Whether it is collecting, or runs a job of the collector's, as it also does in some pins: what jobs retire is left to the round after, or a
+    /// job that collected would run jobs that collect.
     collecting: Cell<bool>,
 }
 
@@ -67,18 +77,101 @@ struct Participant(LocalHandle);
 
 #[cfg(not(crossbeam_loom))]
 impl Drop for Participant {
-    /// A thread that ends tells what it has retired, which others will free.
+    /// A thread that ends hands over and tells what it has retired, which others will free.
     fn drop(&mut self) {
-        LOCAL.with(Local::tell);
+        LOCAL.with(|local| {
+            local.ending.set(true);
+            local.hand_over(&self.0.pin());
+            local.tell();
+        });
     }
 }
 
 impl Local {
+    /// One object more is retired. Returns whether that makes a [`BATCH`].
+    fn retire_one(&self) -> bool {
+        self.untold.set(self.untold.get() + 1);
+        self.retired.set(self.retired.get() + 1);
+        self.retired.get() >= BATCH
+    }
+
+    /// Does `work`, which runs jobs of the collector's or is one, and does not unwind.
+    fn collect_in(&self, work: impl FnOnce()) {
+        let outer = self.collecting.replace(true);
+        work();
+        self.collecting.set(outer);
+    }
+
+    /// So many are freed.
+    fn free(&self, count: usize) {
+        self.untold.set(self.untold.get() - count as isize);
+        self.ran.set(self.ran.get().wrapping_add(count));
+        // A thread that never retires anything runs others' jobs.
+        if self.untold.get() <= -(BATCH as isize) {
+            self.tell();
+        }
+    }
+
     fn tell(&self) {
         // ORDER: garbage-count
         PENDING.0.fetch_add(self.untold.take(), Ordering::Relaxed);
     }
+
+    /// Puts one object into the lot, and hands that over if it is full.
+    fn doom(&self, doomed: Doomed, guard: &crossbeam_epoch::Guard) {
+        let mut lot = self.lot.take();
+        if lot.capacity() == 0 {
+            lot.reserve_exact(LOT);
+        }
+        lot.push(doomed);
+        let full = lot.len() == LOT || self.ending.get();
+        self.lot.set(lot);
+        if full {
+            self.hand_over(guard);
+        }
+    }
+
+    /// Leaves a job for what is in the lot.
+    fn hand_over(&self, guard: &crossbeam_epoch::Guard) {
+        let lot = self.lot.take();
+        if !lot.is_empty() {
+            // SAFETY: what is in the lot was retired before, so that it may be freed when every guard alive now is gone; on any thread.
+            unsafe { guard.defer_unchecked(move || free_lot(lot)) }
+        }
+    }
 }
+
+/// An object that is retired, and how it is freed.
+struct Doomed {
+    object: *mut (),
+    free: unsafe fn(*mut ()),
+}
+
+/// Runs jobs of the collector's, which free so many objects and do not unwind.
+fn run(count: usize, jobs: impl FnOnce()) {
+    LOCAL.with(|local| {
+        local.collect_in(jobs);
+        local.free(count);
+    });
+}
+
+/// Frees what a thread retired, one after the other.
+fn free_lot(lot: Vec<Doomed>) {
+    for doomed in &lot {
+        // With what lies before: the allocator's word, or the counts of whatever the object is a part of.
+        prefetch(doomed.object.cast::<u8>().wrapping_sub(16));
+        prefetch(doomed.object.cast::<u8>().wrapping_add(40));
+    }
+    run(lot.len(), || {
+        for &Doomed { object, free } in &lot {
+            // SAFETY: the promise of `retire_by`, and every guard of that time is gone.
+            quietly(move || unsafe { free(object) });
+        }
+    });
+}
+
+// Nothing in it is dropped, so that it is there until a thread's very end.
+const _: () = assert!(!mem::needs_drop::<Local>());
 
 thread_local! {
     static LOCAL: Local = const {
@@ -86,6 +179,8 @@ thread_local! {
             retired: Cell::new(0),
             untold: Cell::new(0),
             ran: Cell::new(0),
+            lot: ManuallyDrop::new(Cell::new(Vec::new())),
+            ending: Cell::new(false),
             in_place: Cell::new(0),
             early: Cell::new(0),
             collecting: Cell::new(false),
@@ -138,24 +233,14 @@ fn cookies_are_over() -> bool {
 #[cold]
 #[inline(never)]
 fn collect(guard: &crossbeam_epoch::Guard) {
-    // A thread that is ending leaves it to others.
-    let _ = LOCAL.try_with(|local| {
-        if !local.collecting.replace(true) {
-            let _done = Collecting;
+    LOCAL.with(|local| {
+        if !local.collecting.get() {
             local.retired.set(0);
-            guard.flush();
+            local.hand_over(guard);
+            local.collect_in(|| guard.flush());
             local.tell();
         }
     });
-}
-
-/// This thread's collection, over when dropped.
-struct Collecting;
-
-impl Drop for Collecting {
-    fn drop(&mut self) {
-        LOCAL.with(|local| local.collecting.set(false));
-    }
 }
 
 /// A pinned thread. Nothing retired while it lives is freed before it is dropped.
@@ -195,8 +280,24 @@ impl Guard {
     /// 1. `pointer` comes from [`alloc`], and is retired or freed once.
     /// 2. No guard created after this call can reach it.
     pub(crate) unsafe fn retire<T: Send + 'static>(&self, pointer: *mut T) {
-        // SAFETY: (1) makes the box ours, (2) that nobody reads it when the job runs; `T: Send` lets it drop there.
-        unsafe { self.defer(move || drop(Box::from_raw(pointer))) }
+        // SAFETY: (1), (2).
+        unsafe { self.retire_by(pointer, free) }
+    }
+
+    /// Frees what is at `pointer` by `free` once every guard alive now is gone, on whichever thread collects then. A panic of `free` ends there.
+    ///
+    /// # Safety
+    /// 1. When no guard is left that was created before this call, `free` may be called with `pointer`, once.
+    pub(crate) unsafe fn retire_by<T: Send + 'static>(&self, pointer: *mut T, free: unsafe fn(*mut T)) {
+        // SAFETY: pointers to sized types are passed alike.
+        let free = unsafe { mem::transmute::<unsafe fn(*mut T), unsafe fn(*mut ())>(free) };
+        let batch = LOCAL.with(|local| {
+            local.doom(Doomed { object: pointer.cast(), free }, &self.0);
+            local.retire_one()
+        });
+        if batch {
+            collect(&self.0);
+        }
     }
 
     /// Runs `job` once every guard alive now is gone, on whichever thread collects then. A panic of `job` ends there.
@@ -204,24 +305,9 @@ impl Guard {
     /// # Safety
     /// 1. What `job` holds may be used and dropped on any thread, at any later time.
     pub(crate) unsafe fn defer(&self, job: impl FnOnce() + 'static) {
-        let counted = move || {
-            quietly(job);
-            let _ = LOCAL.try_with(|local| {
-                local.untold.set(local.untold.get() - 1);
-                local.ran.set(local.ran.get().wrapping_add(1));
-                // A thread that never retires anything runs others' jobs.
-                if local.untold.get() <= -(BATCH as isize) {
-                    local.tell();
-                }
-            });
-        };
         // SAFETY: (1).
-        unsafe { self.0.defer_unchecked(counted) }
-        let many = LOCAL.try_with(|local| {
-            local.untold.set(local.untold.get() + 1);
-            local.retired.replace(local.retired.get() + 1) + 1 >= BATCH
-        });
-        if many == Ok(true) {
+        unsafe { self.0.defer_unchecked(move || run(1, || quietly(job))) }
+        if LOCAL.with(Local::retire_one) {
             collect(&self.0);
         }
     }
@@ -234,7 +320,7 @@ impl Guard {
     /// 2. No guard created after this call can reach it.
     pub(crate) unsafe fn retire_in_place<T>(&self, _pointer: *const T) -> Cookie {
         let cookie = cookie();
-        let _ = LOCAL.try_with(|local| {
+        LOCAL.with(|local| {
             local.in_place.set(local.in_place.get() + 1);
             if local.in_place.get() >= BATCH {
                 local.in_place.set(0);
@@ -252,7 +338,7 @@ impl Guard {
 
     /// Somebody had use for a cookie that was not over: those who say so often see to it that periods end. May run the collector's jobs.
     pub(crate) fn found_early(&self) {
-        let early = LOCAL.try_with(|local| local.early.replace(local.early.get() + 1)).unwrap_or(0);
+        let early = LOCAL.with(|local| local.early.replace(local.early.get() + 1));
         if early >= EARLY {
             self.end_period();
         }
@@ -263,12 +349,12 @@ impl Guard {
     #[inline(never)]
     fn end_period(&self) {
         // A job of the collector's leaves it to others: what it defers stays with its thread for a time.
-        let free = LOCAL.try_with(|local| {
+        let free = LOCAL.with(|local| {
             local.early.set(0);
             !local.collecting.get()
         });
         #[cfg(not(crossbeam_loom))]
-        if free == Ok(true) && Periods::end(&PERIODS.0, self) {
+        if free && Periods::end(&PERIODS.0, self) {
             // Nobody else could run the job while it is in this thread's bag.
             collect(&self.0);
         }
@@ -364,6 +450,83 @@ mod tests {
     use std::ptr;
 
     use super::*;
+
+    /// Tells when it is dropped.
+    struct Told(Arc<AtomicIsize>);
+
+    impl Drop for Told {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Other tests may hold the collector back, none of them for long.
+    fn comes_to(told: &AtomicIsize, count: isize) -> bool {
+        (0..1_000_000).any(|_| {
+            settle();
+            told.load(Ordering::Relaxed) == count
+        })
+    }
+
+    fn retire(value: impl Send + 'static) {
+        // SAFETY: (1) just allocated, (2) and known to nobody.
+        unsafe { pin().retire(alloc(value).as_ptr()) }
+    }
+
+    #[test]
+    fn a_thread_that_ends_hands_over_less_than_a_lot() {
+        let told = Arc::new(AtomicIsize::new(0));
+        let of_thread = Arc::clone(&told);
+        let retires = move || (0..LOT - 1).for_each(|_| retire(Told(Arc::clone(&of_thread))));
+        std::thread::spawn(retires).join().expect("a thread that does not panic");
+        assert!(comes_to(&told, LOT as isize - 1), "what an ended thread retired is freed by others");
+    }
+
+    #[test]
+    fn a_destructor_that_panics_leaves_the_rest_of_its_lot_alone() {
+        struct Panics(Told);
+        impl Drop for Panics {
+            fn drop(&mut self) {
+                assert!(self.0.0.load(Ordering::Relaxed) < 0, "a destructor's fault, to be caught");
+            }
+        }
+        let told = Arc::new(AtomicIsize::new(0));
+        retire(Told(Arc::clone(&told)));
+        retire(Panics(Told(Arc::clone(&told))));
+        retire(Told(Arc::clone(&told)));
+        assert!(comes_to(&told, 3), "its own parts and both of the others");
+    }
+
+    /// What pins collect, every so often, was thought to be none of ours: there each job that made a batch full collected, within it, and
+    /// so on: a call stood still for ten milliseconds.
+    #[test]
+    fn what_jobs_retire_is_not_freed_within_them() {
+        thread_local! {
+            static FREEING: Cell<bool> = const { Cell::new(false) };
+        }
+        static WITHIN: AtomicIsize = AtomicIsize::new(0);
+        struct Generation(usize, Told);
+        impl Drop for Generation {
+            fn drop(&mut self) {
+                if FREEING.replace(true) {
+                    WITHIN.fetch_add(1, Ordering::Relaxed);
+                }
+                for _ in 0..BATCH * self.0 {
+                    retire(Generation(self.0 - 1, Told(Arc::clone(&self.1.0))));
+                }
+                FREEING.set(false);
+            }
+        }
+        let told = Arc::new(AtomicIsize::new(0));
+        (0..4 * BATCH).for_each(|_| retire(Generation(1, Told(Arc::clone(&told)))));
+        let all = 4 * BATCH * (1 + BATCH);
+        let freed = (0..500_000).any(|_| {
+            drop(pin());
+            told.load(Ordering::Relaxed) == all as isize
+        });
+        assert!(freed || comes_to(&told, all as isize), "all are freed");
+        assert_eq!(WITHIN.load(Ordering::Relaxed), 0, "none within another");
+    }
 
     /// Pins come and go, and each asks.
     fn comes_to_be_over(cookie: Cookie, asks: usize) -> bool {

@@ -218,7 +218,7 @@ impl<'g, L: Linked> LinkEdit<'g, L> {
             let older = unsafe { (*link).older };
             // SAFETY: (1): the swap took it off the list that new guards find, and this thread alone made that swap. A link may be dropped on
             // any thread.
-            unsafe { guard.defer(move || free_one(link)) };
+            unsafe { guard.retire_by(link, free_one) };
             link = older;
         }
     }

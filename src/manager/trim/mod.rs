@@ -133,7 +133,7 @@ where
         let began = self.time.now();
         let mut report = TrimReport::new(trigger, TrimOutcome::Disabled);
         let claimed = {
-            let cut = Cut::take(&self.table);
+            let cut = Cut::take_settled(&self.table);
             let basis = self.basis(settings, trigger);
             if settings.enabled() {
                 self.claim(&cut, &basis, &mut report, cancel)
