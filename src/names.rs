@@ -2,9 +2,12 @@
 //!
 //! Looking a name up is wait-free: it reads a map that is never changed but replaced. A new name copies the map, which is right for
 //! names that a program has tens or thousands of, and wrong for names taken from remote input.
+//!
+//! A name's number never changes, so each thread keeps the last few that it looked up, the short ones: see [`Recent`].
 
 #![forbid(unsafe_code)]
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -108,6 +111,48 @@ impl AsTag for &Tag {
     }
 }
 
+/// Bytes of a name that a thread keeps; longer ones are looked up each time.
+const KEPT_BYTES: usize = 23;
+/// Names that a thread keeps, each in a place that its bytes tell.
+const KEPT: usize = 16;
+
+/// A name that a thread has looked up, of any manager: nothing of it is shared, so that threads which use one name do not meet.
+#[derive(Clone, Copy)]
+struct Recent {
+    manager: usize,
+    id: TagId,
+    len: u8,
+    bytes: [u8; KEPT_BYTES],
+}
+
+impl Recent {
+    /// Of a manager that there never is.
+    const NONE: Self = Self { manager: usize::MAX, id: 0, len: 0, bytes: [0; KEPT_BYTES] };
+
+    fn of(manager: usize, name: &str, id: TagId) -> Option<Self> {
+        let mut bytes = [0; KEPT_BYTES];
+        bytes.get_mut(..name.len())?.copy_from_slice(name.as_bytes());
+        Some(Self { manager, id, len: name.len() as u8, bytes })
+    }
+
+    /// Its place among those that are kept: names that differ in their ends or in length have different ones, as far as there are any.
+    #[inline]
+    fn place(name: &str) -> usize {
+        let name = name.as_bytes();
+        let end = |byte: Option<&u8>| byte.map_or(0, |&byte| usize::from(byte));
+        (end(name.first()) * 5 + end(name.last()) * 3 + name.len()) % KEPT
+    }
+
+    #[inline]
+    fn is(&self, manager: usize, name: &str) -> bool {
+        self.manager == manager && self.bytes.get(..usize::from(self.len)) == Some(name.as_bytes())
+    }
+}
+
+thread_local! {
+    static RECENT: [Cell<Recent>; KEPT] = const { [const { Cell::new(Recent::NONE) }; KEPT] };
+}
+
 #[derive(Clone, Debug, Default)]
 struct Table {
     ids: HashMap<Arc<str>, TagId, RandomState>,
@@ -146,8 +191,19 @@ impl Names {
         tag.resolved().filter(|tag| tag.manager == self.manager).map(|tag| tag.id)
     }
 
+    #[inline]
     fn look_up(&self, name: &str) -> Option<TagId> {
-        self.table.load().ids.get(name).copied()
+        let kept = RECENT.with(|recent| recent[Recent::place(name)].get());
+        if kept.is(self.manager, name) { Some(kept.id) } else { self.look_up_shared(name) }
+    }
+
+    #[inline(never)]
+    fn look_up_shared(&self, name: &str) -> Option<TagId> {
+        let id = self.table.load().ids.get(name).copied()?;
+        if let Some(kept) = Recent::of(self.manager, name, id) {
+            RECENT.with(|recent| recent[Recent::place(name)].set(kept));
+        }
+        Some(id)
     }
 
     /// The id of a name, interned now if need be.
@@ -193,5 +249,48 @@ impl Names {
             Arc::new(table)
         });
         id
+    }
+}
+
+#[cfg(all(test, not(any(connmgr_loom, connmgr_shuttle))))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_threads_keep_are_told_apart_by_manager_and_by_every_byte() {
+        let (one, other) = (Names::new(), Names::new());
+        let long = "x".repeat(KEPT_BYTES + 1);
+        let names = [
+            "",
+            "a",
+            "aa",
+            "aba",
+            "aca",
+            "\0",
+            "\0\0",
+            &long[1..],
+            &long,
+            "blocks",
+            "bricks",
+            "seventeen or so",
+        ];
+        // In two orders, so that numbers differ, and each several times, so that what is kept is asked.
+        for name in names {
+            one.intern(&name);
+        }
+        for name in names.iter().rev() {
+            other.intern(name);
+        }
+        let same_place = names.iter().filter(|name| Recent::place(name) == Recent::place("aba")).count();
+        assert!(same_place > 1, "some put each other out");
+        for _ in 0..3 {
+            for (id, name) in (0..).zip(names) {
+                assert_eq!(one.known(&name), Some(id), "{name:?}");
+                assert_eq!(other.known(&name), Some(names.len() as TagId - 1 - id), "{name:?} of another");
+                assert_eq!(&*one.name(id), name, "the way back");
+            }
+        }
+        assert_eq!(one.known(&"ab"), None, "a name's beginning is another name, and was never interned");
+        assert_eq!((one.len(), other.len()), (names.len(), names.len()), "asking interns nothing");
     }
 }
