@@ -111,46 +111,84 @@ impl AsTag for &Tag {
     }
 }
 
-/// Bytes of a name that a thread keeps; longer ones are looked up each time.
-const KEPT_BYTES: usize = 23;
-/// Names that a thread keeps, each in a place that its bytes tell.
-const KEPT: usize = 16;
+/// Names that a thread keeps, each in one of two places that its bytes tell.
+const KEPT: usize = 64;
+
+/// A name of 16 bytes at most, whole: its first and its last bytes, which may overlap, and how many there are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Short {
+    head: u64,
+    tail: u64,
+    len: usize,
+}
+
+impl Short {
+    #[inline]
+    fn of(name: &str) -> Option<Self> {
+        let (name, len) = (name.as_bytes(), name.len());
+        let (head, tail) = match len {
+            0..4 => {
+                let byte = |at: usize| name.get(at).copied().unwrap_or(0);
+                (u32::from_le_bytes([byte(0), byte(1), byte(2), 0]).into(), 0)
+            }
+            4..8 => {
+                let half =
+                    |bytes: Option<&[u8; 4]>| bytes.map_or(0, |bytes| u32::from_le_bytes(*bytes).into());
+                (half(name.first_chunk()), half(name.last_chunk()))
+            }
+            8..=16 => {
+                let word = |bytes: Option<&[u8; 8]>| bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes));
+                (word(name.first_chunk()), word(name.last_chunk()))
+            }
+            _ => return None,
+        };
+        Some(Self { head, tail, len })
+    }
+
+    /// The first of its two places; the other is beside it.
+    #[inline]
+    fn place(self) -> usize {
+        const { assert!(KEPT.is_power_of_two()) };
+        let mixed = (self.head ^ self.tail.rotate_left(29)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (mixed >> (u64::BITS - KEPT.ilog2())) as usize
+    }
+}
 
 /// A name that a thread has looked up, of any manager: nothing of it is shared, so that threads which use one name do not meet.
 #[derive(Clone, Copy)]
 struct Recent {
     manager: usize,
+    name: Short,
     id: TagId,
-    len: u8,
-    bytes: [u8; KEPT_BYTES],
-}
-
-impl Recent {
-    /// Of a manager that there never is.
-    const NONE: Self = Self { manager: usize::MAX, id: 0, len: 0, bytes: [0; KEPT_BYTES] };
-
-    fn of(manager: usize, name: &str, id: TagId) -> Option<Self> {
-        let mut bytes = [0; KEPT_BYTES];
-        bytes.get_mut(..name.len())?.copy_from_slice(name.as_bytes());
-        Some(Self { manager, id, len: name.len() as u8, bytes })
-    }
-
-    /// Its place among those that are kept: names that differ in their ends or in length have different ones, as far as there are any.
-    #[inline]
-    fn place(name: &str) -> usize {
-        let name = name.as_bytes();
-        let end = |byte: Option<&u8>| byte.map_or(0, |&byte| usize::from(byte));
-        (end(name.first()) * 5 + end(name.last()) * 3 + name.len()) % KEPT
-    }
-
-    #[inline]
-    fn is(&self, manager: usize, name: &str) -> bool {
-        self.manager == manager && self.bytes.get(..usize::from(self.len)) == Some(name.as_bytes())
-    }
 }
 
 thread_local! {
     static RECENT: [Cell<Recent>; KEPT] = const { [const { Cell::new(Recent::NONE) }; KEPT] };
+}
+
+impl Recent {
+    /// Of a manager that there never is.
+    const NONE: Self = Self { manager: usize::MAX, name: Short { head: 0, tail: 0, len: 0 }, id: 0 };
+
+    #[inline]
+    fn find(manager: usize, name: Short) -> Option<TagId> {
+        RECENT.with(|recent| {
+            let at = |place: usize| {
+                let kept = recent[place].get();
+                (kept.manager == manager && kept.name == name).then_some(kept.id)
+            };
+            at(name.place()).or_else(|| at(name.place() ^ 1))
+        })
+    }
+
+    /// What was in a name's first place moves to the second, and what was there goes.
+    fn keep(manager: usize, name: Short, id: TagId) {
+        RECENT.with(|recent| {
+            let first = name.place();
+            recent[first ^ 1].set(recent[first].get());
+            recent[first].set(Self { manager, name, id });
+        });
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -181,8 +219,13 @@ impl Names {
     pub(crate) fn known(&self, tag: &impl AsTag) -> Option<TagId> {
         match self.resolved(tag) {
             Some(id) => Some(id),
-            None => self.look_up(tag.name()),
+            None => self.known_name(tag.name()),
         }
+    }
+
+    #[inline(never)]
+    fn known_name(&self, name: &str) -> Option<TagId> {
+        self.look_up(name)
     }
 
     /// The id of a tag that this manager has resolved.
@@ -193,15 +236,15 @@ impl Names {
 
     #[inline]
     fn look_up(&self, name: &str) -> Option<TagId> {
-        let kept = RECENT.with(|recent| recent[Recent::place(name)].get());
-        if kept.is(self.manager, name) { Some(kept.id) } else { self.look_up_shared(name) }
+        let short = Short::of(name);
+        short.and_then(|short| Recent::find(self.manager, short)).or_else(|| self.look_up_shared(name, short))
     }
 
     #[inline(never)]
-    fn look_up_shared(&self, name: &str) -> Option<TagId> {
+    fn look_up_shared(&self, name: &str, short: Option<Short>) -> Option<TagId> {
         let id = self.table.load().ids.get(name).copied()?;
-        if let Some(kept) = Recent::of(self.manager, name, id) {
-            RECENT.with(|recent| recent[Recent::place(name)].set(kept));
+        if let Some(short) = short {
+            Recent::keep(self.manager, short, id);
         }
         Some(id)
     }
@@ -259,38 +302,35 @@ mod tests {
     #[test]
     fn names_that_threads_keep_are_told_apart_by_manager_and_by_every_byte() {
         let (one, other) = (Names::new(), Names::new());
-        let long = "x".repeat(KEPT_BYTES + 1);
-        let names = [
-            "",
-            "a",
-            "aa",
-            "aba",
-            "aca",
-            "\0",
-            "\0\0",
-            &long[1..],
-            &long,
-            "blocks",
-            "bricks",
-            "seventeen or so",
-        ];
-        // In two orders, so that numbers differ, and each several times, so that what is kept is asked.
-        for name in names {
-            one.intern(&name);
+        let long = "x".repeat(17);
+        let mut names: Vec<String> =
+            ["", "\0", "\0\0", "ab", "abc", "abcd", "dcba", &long[1..], &long].map(String::from).into();
+        // So many that some put others out, of every length that is told apart.
+        names.extend((0..4 * KEPT).map(|number| format!("{number:0width$}", width = 3 + number % 24)));
+        names.sort_unstable();
+        names.dedup();
+        // In two orders, so that numbers differ.
+        for name in &names {
+            one.intern(&name.as_str());
         }
         for name in names.iter().rev() {
-            other.intern(name);
+            other.intern(&name.as_str());
         }
-        let same_place = names.iter().filter(|name| Recent::place(name) == Recent::place("aba")).count();
-        assert!(same_place > 1, "some put each other out");
         for _ in 0..3 {
-            for (id, name) in (0..).zip(names) {
-                assert_eq!(one.known(&name), Some(id), "{name:?}");
-                assert_eq!(other.known(&name), Some(names.len() as TagId - 1 - id), "{name:?} of another");
-                assert_eq!(&*one.name(id), name, "the way back");
+            for (id, name) in (0..).zip(&names) {
+                // The second of each is kept from the first.
+                for _ in 0..2 {
+                    assert_eq!(one.known(&name.as_str()), Some(id), "{name:?}");
+                    assert_eq!(
+                        other.known(&name.as_str()),
+                        Some(names.len() as TagId - 1 - id),
+                        "{name:?} of another"
+                    );
+                }
+                assert_eq!(*one.name(id), **name, "the way back");
             }
         }
-        assert_eq!(one.known(&"ab"), None, "a name's beginning is another name, and was never interned");
+        assert_eq!(one.known(&"a"), None, "a name's beginning is another name, and was never interned");
         assert_eq!((one.len(), other.len()), (names.len(), names.len()), "asking interns nothing");
     }
 }

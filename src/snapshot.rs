@@ -68,8 +68,8 @@ where
         Self { table, epoch, guard: Some(guard) }
     }
 
-    /// The same, once what may be freed by now is: for who is to change what is in the cut. While it is held, what a record used last stays
-    /// in use, and the record's next state has no room in it.
+    /// The same, once what may be freed by now is, which comes after it otherwise: for who is to change what is in the cut. While that is held, what a
+    /// record used last stays in use, and the record's next state has no room in it.
     pub(crate) fn take_settled(table: &'t PeerTable<K, C, S>) -> Self {
         reclaim::settle();
         Self::take(table)

@@ -10,7 +10,7 @@
 
 use std::cell::Cell;
 use std::marker::PhantomData;
-use std::mem::{self, ManuallyDrop};
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -27,10 +27,11 @@ use crate::sync::{Padded, prefetch};
 /// Objects that a thread retires between two collections of its own. (In models one, so that they see collections.)
 const BATCH: usize = if cfg!(crossbeam_loom) { 1 } else { 64 };
 /// Objects that one job frees. It fetches them all first: each would be a miss, and their frees wait for each other.
-const LOT: usize = if cfg!(crossbeam_loom) { 1 } else { 16 };
+#[cfg(not(crossbeam_loom))]
+const LOT: usize = 16;
 /// Cookies that a thread finds not to be over between two attempts to end a period.
 const EARLY: usize = 16;
-/// Bags of the collector that one collection frees, each with up to [`BATCH`] objects.
+/// Bags of the collector that one collection frees, each with about [`BATCH`] objects at most.
 const BAGS: usize = 8;
 /// Objects that one collection is counted on to free, as not every bag is full.
 const ROUND: usize = 256;
@@ -53,10 +54,6 @@ struct Local {
     untold: Cell<isize>,
     /// Objects that it has freed and jobs that it has run, wrapping.
     ran: Cell<usize>,
-    /// Objects that it has retired and that the collector does not know of yet: less than a [`LOT`].
-    lot: ManuallyDrop<Cell<Vec<Doomed>>>,
-    /// Whether its [`Participant`], which hands over the last lot, is gone: then lots are of one.
-    ending: Cell<bool>,
     /// Cookies that it has given since it told [`LATEST`].
     in_place: Cell<usize>,
     /// Cookies that it has found not to be over since it last saw to that.
@@ -69,52 +66,20 @@ struct Local {
 #[cfg(not(crossbeam_loom))]
 thread_local! {
     /// This thread with the collector: as `crossbeam_epoch::pin` would keep it, but so that a pin is inlined.
-    static PARTICIPANT: Participant = Participant(crossbeam_epoch::default_collector().register());
+    static PARTICIPANT: Participant = Participant::register();
 }
 
 #[cfg(not(crossbeam_loom))]
-struct Participant(LocalHandle);
-
-#[cfg(not(crossbeam_loom))]
-impl Drop for Participant {
-    /// A thread that ends hands over and tells what it has retired, which others will free.
-    fn drop(&mut self) {
-        LOCAL.with(|local| {
-            local.ending.set(true);
-            local.hand_over(&self.0.pin());
-            local.tell();
-        });
-    }
+struct Participant {
+    handle: LocalHandle,
+    /// Objects that the thread has retired and that the collector does not know of yet: less than a [`LOT`].
+    lot: Cell<Vec<Doomed>>,
 }
 
-impl Local {
-    /// One object more is retired. Returns whether that makes a [`BATCH`].
-    fn retire_one(&self) -> bool {
-        self.untold.set(self.untold.get() + 1);
-        self.retired.set(self.retired.get() + 1);
-        self.retired.get() >= BATCH
-    }
-
-    /// Does `work`, which runs jobs of the collector's or is one, and does not unwind.
-    fn collect_in(&self, work: impl FnOnce()) {
-        let outer = self.collecting.replace(true);
-        work();
-        self.collecting.set(outer);
-    }
-
-    /// So many are freed.
-    fn free(&self, count: usize) {
-        self.untold.set(self.untold.get() - count as isize);
-        self.ran.set(self.ran.get().wrapping_add(count));
-        // A thread that never retires anything runs others' jobs.
-        if self.untold.get() <= -(BATCH as isize) {
-            self.tell();
-        }
-    }
-
-    fn tell(&self) {
-        // ORDER: garbage-count
-        PENDING.0.fetch_add(self.untold.take(), Ordering::Relaxed);
+#[cfg(not(crossbeam_loom))]
+impl Participant {
+    fn register() -> Self {
+        Self { handle: crossbeam_epoch::default_collector().register(), lot: Cell::default() }
     }
 
     /// Puts one object into the lot, and hands that over if it is full.
@@ -124,7 +89,7 @@ impl Local {
             lot.reserve_exact(LOT);
         }
         lot.push(doomed);
-        let full = lot.len() == LOT || self.ending.get();
+        let full = lot.len() == LOT;
         self.lot.set(lot);
         if full {
             self.hand_over(guard);
@@ -136,18 +101,59 @@ impl Local {
         let lot = self.lot.take();
         if !lot.is_empty() {
             // SAFETY: what is in the lot was retired before, so that it may be freed when every guard alive now is gone; on any thread.
-            unsafe { guard.defer_unchecked(move || free_lot(lot)) }
+            unsafe { guard.defer_unchecked(move || free_all(&lot)) }
         }
     }
 }
 
+#[cfg(not(crossbeam_loom))]
+impl Drop for Participant {
+    /// A thread that ends hands over and tells what it has retired, which others will free.
+    fn drop(&mut self) {
+        self.hand_over(&self.handle.pin());
+        LOCAL.with(Local::tell);
+    }
+}
+
+impl Local {
+    /// One object more is retired. Returns whether that makes a [`BATCH`].
+    fn retire_one(&self) -> bool {
+        self.untold.set(self.untold.get() + 1);
+        self.retired.set(self.retired.get() + 1);
+        self.retired.get() >= BATCH
+    }
+
+    /// Does `work`, which runs jobs of the collector's or is one, and does not unwind: what retires in it does not collect.
+    fn collect_in(&self, work: impl FnOnce()) {
+        let outer = self.collecting.replace(true);
+        work();
+        self.collecting.set(outer);
+    }
+
+    /// So many are freed.
+    fn free(&self, count: usize) {
+        self.untold.set(self.untold.get() - count as isize);
+        self.ran.set(self.ran.get().wrapping_add(count));
+        // A thread that never collects runs others' jobs, and these may retire much.
+        if self.untold.get().unsigned_abs() >= BATCH {
+            self.tell();
+        }
+    }
+
+    fn tell(&self) {
+        // ORDER: garbage-count
+        PENDING.0.fetch_add(self.untold.take(), Ordering::Relaxed);
+    }
+}
+
 /// An object that is retired, and how it is freed.
+#[derive(Clone, Copy)]
 struct Doomed {
     object: *mut (),
     free: unsafe fn(*mut ()),
 }
 
-/// Runs jobs of the collector's, which free so many objects and do not unwind.
+/// Runs jobs of ours, which free so many objects and do not unwind.
 fn run(count: usize, jobs: impl FnOnce()) {
     LOCAL.with(|local| {
         local.collect_in(jobs);
@@ -156,22 +162,19 @@ fn run(count: usize, jobs: impl FnOnce()) {
 }
 
 /// Frees what a thread retired, one after the other.
-fn free_lot(lot: Vec<Doomed>) {
-    for doomed in &lot {
+fn free_all(lot: &[Doomed]) {
+    for doomed in lot {
         // With what lies before: the allocator's word, or the counts of whatever the object is a part of.
         prefetch(doomed.object.cast::<u8>().wrapping_sub(16));
         prefetch(doomed.object.cast::<u8>().wrapping_add(40));
     }
     run(lot.len(), || {
-        for &Doomed { object, free } in &lot {
+        for &Doomed { object, free } in lot {
             // SAFETY: the promise of `retire_by`, and every guard of that time is gone.
             quietly(move || unsafe { free(object) });
         }
     });
 }
-
-// Nothing in it is dropped, so that it is there until a thread's very end.
-const _: () = assert!(!mem::needs_drop::<Local>());
 
 thread_local! {
     static LOCAL: Local = const {
@@ -179,8 +182,6 @@ thread_local! {
             retired: Cell::new(0),
             untold: Cell::new(0),
             ran: Cell::new(0),
-            lot: ManuallyDrop::new(Cell::new(Vec::new())),
-            ending: Cell::new(false),
             in_place: Cell::new(0),
             early: Cell::new(0),
             collecting: Cell::new(false),
@@ -236,8 +237,11 @@ fn collect(guard: &crossbeam_epoch::Guard) {
     LOCAL.with(|local| {
         if !local.collecting.get() {
             local.retired.set(0);
-            local.hand_over(guard);
-            local.collect_in(|| guard.flush());
+            // A thread that is ending has no lot any more.
+            #[cfg(not(crossbeam_loom))]
+            let _ = PARTICIPANT.try_with(|participant| participant.hand_over(guard));
+            // The collector is the process's: jobs that are not ours may panic.
+            local.collect_in(|| quietly(|| guard.flush()));
             local.tell();
         }
     });
@@ -251,7 +255,7 @@ pub(crate) struct Guard(crossbeam_epoch::Guard, PhantomData<*mut ()>);
 #[inline]
 pub(crate) fn pin() -> Guard {
     #[cfg(not(crossbeam_loom))]
-    let guard = PARTICIPANT.try_with(|participant| participant.0.pin()).unwrap_or_else(|_| pin_late());
+    let guard = PARTICIPANT.try_with(|participant| participant.handle.pin()).unwrap_or_else(|_| pin_late());
     // (Its threads are no threads of the operating system.)
     #[cfg(crossbeam_loom)]
     let guard = crossbeam_epoch::pin();
@@ -268,7 +272,7 @@ fn pin_late() -> crossbeam_epoch::Guard {
 /// Whether the current thread is pinned.
 fn is_pinned() -> bool {
     #[cfg(not(crossbeam_loom))]
-    return PARTICIPANT.try_with(|participant| participant.0.is_pinned()).unwrap_or(false);
+    return PARTICIPANT.try_with(|participant| participant.handle.is_pinned()).unwrap_or(false);
     #[cfg(crossbeam_loom)]
     crossbeam_epoch::is_pinned()
 }
@@ -291,13 +295,28 @@ impl Guard {
     pub(crate) unsafe fn retire_by<T: Send + 'static>(&self, pointer: *mut T, free: unsafe fn(*mut T)) {
         // SAFETY: pointers to sized types are passed alike.
         let free = unsafe { mem::transmute::<unsafe fn(*mut T), unsafe fn(*mut ())>(free) };
-        let batch = LOCAL.with(|local| {
-            local.doom(Doomed { object: pointer.cast(), free }, &self.0);
-            local.retire_one()
-        });
-        if batch {
+        let doomed = Doomed { object: pointer.cast(), free };
+        if !self.doom(doomed) {
+            // SAFETY: (1).
+            unsafe { self.0.defer_unchecked(move || free_all(&[doomed])) }
+        }
+        if LOCAL.with(Local::retire_one) {
             collect(&self.0);
         }
+    }
+
+    /// Puts one object into this thread's lot, if it is to have one. What jobs retire, on threads that may never collect, has no lot to wait for; nor has what a thread
+    /// retires at its very end.
+    #[cfg(not(crossbeam_loom))]
+    fn doom(&self, doomed: Doomed) -> bool {
+        !LOCAL.with(|local| local.collecting.get())
+            && PARTICIPANT.try_with(|participant| participant.doom(doomed, &self.0)).is_ok()
+    }
+
+    /// (The threads of a model are one of the operating system's.)
+    #[cfg(crossbeam_loom)]
+    fn doom(&self, _: Doomed) -> bool {
+        false
     }
 
     /// Runs `job` once every guard alive now is gone, on whichever thread collects then. A panic of `job` ends there.

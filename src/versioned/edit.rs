@@ -110,7 +110,7 @@ impl<L: Linked, K> Versioned<L, K> {
         if !self.publish(state, successor, guard) {
             return Err(Refused::Raced);
         }
-        // (Nothing in between unwinds, which would have `links` free what is published: the collector's jobs end their own panics.)
+        // (Nothing in between unwinds, which would have `links` free what is published: a collection ends its jobs' panics.)
         // SAFETY: just published by this thread, in place of `look`, which was final.
         unsafe { links.published(look, guard) };
         if !dies {

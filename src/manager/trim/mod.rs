@@ -83,7 +83,7 @@ where
             _ => None,
         };
         let Some(trigger) = trigger else {
-            let cut = Cut::take(&self.table);
+            let cut = Cut::take_settled(&self.table);
             self.expire_all(&cut, &self.basis(&settings, TrimTrigger::Background));
             return;
         };
