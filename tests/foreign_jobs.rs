@@ -5,32 +5,8 @@ use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
 
-use connmgr::{BasicConnManager, CloseReason, Connection, Direction};
-
-/// Told apart by number, counted by its `Arc`.
-struct Counted(u64, #[expect(dead_code, reason = "what is counted")] Arc<()>);
-
-impl Connection for Counted {
-    type Id = u64;
-
-    fn id(&self) -> u64 {
-        self.0
-    }
-
-    fn remote_addr(&self) -> String {
-        String::new()
-    }
-
-    fn direction(&self) -> Direction {
-        Direction::Inbound
-    }
-
-    fn stream_count(&self) -> Option<usize> {
-        None
-    }
-
-    fn close(&self, _: CloseReason) {}
-}
+use connmgr::BasicConnManager;
+use connmgr::testing::Loopback;
 
 const FOREIGN: &str = "a job of other code";
 const PEERS: u64 = 10_000;
@@ -48,7 +24,9 @@ fn a_foreign_job_that_panics_stops_no_later_collection() {
     let alive = Arc::new(());
     let churn = |peers| {
         for peer in 0..peers {
-            manager.connected(&peer, Counted(peer, Arc::clone(&alive)));
+            let counted = Arc::clone(&alive);
+            let hold = move |_| drop(Arc::clone(&counted));
+            manager.connected(&peer, Loopback::closing_with(peer, hold));
             manager.disconnected(&peer, &peer);
         }
     };
