@@ -223,6 +223,7 @@ impl Names {
         }
     }
 
+    /// By itself, as it would spread over callers that have a resolved tag.
     #[inline(never)]
     fn known_name(&self, name: &str) -> Option<TagId> {
         self.look_up(name)
