@@ -81,7 +81,16 @@ where
 
     /// Every peer of the cut, each once.
     pub(crate) fn iter(&self) -> impl Iterator<Item = PeerAt<'_, K, C>> {
-        let nodes = self.table.index().walk(self.guard());
+        self.walk(Node::prefetch)
+    }
+
+    /// The same, to those who read the peers' states and hashes, but of most not the keys: these are not fetched ahead.
+    pub(crate) fn iter_states(&self) -> impl Iterator<Item = PeerAt<'_, K, C>> {
+        self.walk(|node| node.state.prefetch_ahead())
+    }
+
+    fn walk<'c>(&'c self, fetch: impl Fn(&'c Node<Peer<K, C>>)) -> impl Iterator<Item = PeerAt<'c, K, C>> {
+        let nodes = self.table.index().walk(self.guard()).inspect(move |node| fetch(node));
         let (met, known) = (SmallVec::new(), SmallVec::new());
         Walk { cut: self, nodes, met, known, seen: SmallVec::new(), ready: SmallVec::new(), at: 0 }
     }
@@ -151,10 +160,7 @@ where
                 }
                 self.known.push(node);
             }
-            for node in self.nodes.by_ref().take(BATCH) {
-                node.prefetch();
-                self.met.push(node);
-            }
+            self.met.extend(self.nodes.by_ref().take(BATCH));
             let under_way = !(self.met.is_empty() && self.known.is_empty() && self.seen.is_empty());
             if !self.ready.is_empty() || !under_way {
                 return !self.ready.is_empty();

@@ -46,7 +46,7 @@ use std::sync::{Arc, Weak};
 use crate::reclaim::{self, Guard};
 use crate::sync::{AtomicPtr, AtomicUsize, MODEL, Ordering, Padded, mutant, ordering};
 
-pub(crate) use node::{Held, Node};
+pub(crate) use node::{Held, Indexed, Node};
 use table::{CHUNK, End, Table};
 
 /// The least number of slots of a table.
@@ -54,17 +54,17 @@ pub(crate) const MIN_CAPACITY: usize = if MODEL { 2 } else { 64 };
 
 /// The index. Cheap to clone: a clone is the same index.
 #[derive(Debug)]
-pub(crate) struct Index<T: Send + Sync + 'static>(Arc<Shared<T>>);
+pub(crate) struct Index<T: Indexed>(Arc<Shared<T>>);
 
 #[derive(Debug)]
-struct Shared<T: Send + Sync + 'static> {
+struct Shared<T: Indexed> {
     /// The oldest table that is not yet fully migrated; the chain goes on by `Table::next`.
     root: AtomicPtr<Table<T>>,
     /// Entries linked and not yet unlinked.
     linked: Padded<AtomicUsize>,
 }
 
-impl<T: Send + Sync + 'static> Index<T> {
+impl<T: Indexed> Index<T> {
     /// An empty index whose first table has at least `capacity` slots.
     pub(crate) fn with_capacity(capacity: usize) -> Self {
         let table = reclaim::alloc(Table::new(capacity.max(MIN_CAPACITY).next_power_of_two()));
@@ -122,7 +122,7 @@ impl<T: Send + Sync + 'static> Index<T> {
         }
     }
 
-    /// The entry of `hash` that `accept` takes, or else a new one made by `make`; and whether it is new.
+    /// The entry of `hash` that `accept` takes, or else a new one of that hash made by `make`; and whether it is new.
     ///
     /// `make` runs at most once and `prepare` before every attempt to publish what it made. If another thread inserts such an
     /// entry first, what was made is dropped. Linearizes, for a new entry, at the compare-and-swap of its slot.
@@ -151,8 +151,7 @@ impl<T: Send + Sync + 'static> Index<T> {
                 slot.freeze();
                 continue;
             }
-            let mut new =
-                spare.take().unwrap_or_else(|| node::Spare::new(hash, make.take().expect("made once")()));
+            let mut new = spare.take().unwrap_or_else(|| node::Spare::new(make.take().expect("made once")()));
             prepare(new.value_mut());
             match slot.publish(new, guard) {
                 Ok(node) => {
@@ -214,7 +213,7 @@ impl<T: Send + Sync + 'static> Index<T> {
     }
 }
 
-impl<T: Send + Sync + 'static> Shared<T> {
+impl<T: Indexed> Shared<T> {
     #[inline]
     fn root<'g>(&self, guard: &'g Guard) -> &'g Table<T> {
         // ORDER: root-load
@@ -301,7 +300,7 @@ impl<T: Send + Sync + 'static> Shared<T> {
     }
 }
 
-impl<T: Send + Sync + 'static> Drop for Shared<T> {
+impl<T: Indexed> Drop for Shared<T> {
     fn drop(&mut self) {
         // Nobody else is left: no operation, as those borrow the index; no deferred job, as those could not be upgraded.
         let guard = &reclaim::pin();
@@ -347,9 +346,9 @@ impl<T, I: Iterator<Item = *mut Node<T>>> Drop for Rest<T, I> {
 }
 
 /// The table that an index has at its end, freed after all that it leads to.
-struct LastTable<T: Send + Sync + 'static>(*mut Table<T>);
+struct LastTable<T: Indexed>(*mut Table<T>);
 
-impl<T: Send + Sync + 'static> Drop for LastTable<T> {
+impl<T: Indexed> Drop for LastTable<T> {
     fn drop(&mut self) {
         // SAFETY: made only when the index is dropped: nobody can reach the table any more.
         unsafe { reclaim::free(self.0) };

@@ -1,4 +1,4 @@
-//! What a table points to: an entry with its hash and a count of who keeps it.
+//! What a table points to: an entry with a count of who keeps it.
 
 use std::fmt;
 use std::mem;
@@ -23,25 +23,24 @@ pub(super) const SPARE_BITS: usize = if cfg!(all(
 /// Of a node, as the attribute below says; more would make allocators leave gaps.
 pub(super) const ALIGNMENT: usize = 8;
 
+/// What an index may hold.
+pub(crate) trait Indexed: Send + Sync + 'static {
+    /// The hash that it is found by, which never changes.
+    fn hash(&self) -> u64;
+}
+
 /// An entry in the index.
 #[derive(Debug)]
 #[repr(C, align(8))]
 pub(crate) struct Node<T> {
     // First, as look-ups need nothing else.
     value: T,
-    hash: u64,
     /// One for the index, until it has unlinked the node and every guard of that time is gone, and one for each [`Held`].
     keepers: AtomicUsize,
 }
 
 impl<T> Node<T> {
-    /// The hash it was inserted by.
-    #[inline]
-    pub(crate) fn hash(&self) -> u64 {
-        self.hash
-    }
-
-    /// Has its first lines on their way, and its last, where its hash is: all of a small node's, which is read after much else.
+    /// Has its first lines on their way, and its last: all of a small node's, which is read after much else.
     #[inline]
     pub(crate) fn prefetch(&self) {
         let node = std::ptr::from_ref(self);
@@ -66,7 +65,7 @@ impl<T> Node<T> {
     }
 }
 
-impl<T: Send + Sync + 'static> Node<T> {
+impl<T: Indexed> Node<T> {
     /// Keeps the node, and runs `job` on it once every guard alive now is gone.
     pub(crate) fn later(&self, guard: &Guard, job: impl FnOnce(&Self, &Guard) + Send + 'static) {
         let held = self.hold();
@@ -105,7 +104,7 @@ pub(super) unsafe fn release<T>(node: *mut Node<T>) {
 /// # Safety
 /// 1. Called once, by whoever unlinked the node.
 /// 2. No guard created after this call can find the node in a table.
-pub(super) unsafe fn retire<T: Send + Sync + 'static>(node: *mut Node<T>, guard: &Guard) {
+pub(super) unsafe fn retire<T: Indexed>(node: *mut Node<T>, guard: &Guard) {
     if mutant!("node-released-at-once") {
         // SAFETY: none: a fault.
         return unsafe { release(node) };
@@ -151,8 +150,8 @@ impl<T> fmt::Debug for Held<T> {
 pub(super) struct Spare<T>(NonNull<Node<T>>);
 
 impl<T: 'static> Spare<T> {
-    pub(super) fn new(hash: u64, value: T) -> Self {
-        let node = reclaim::alloc(Node { hash, keepers: AtomicUsize::new(1), value });
+    pub(super) fn new(value: T) -> Self {
+        let node = reclaim::alloc(Node { keepers: AtomicUsize::new(1), value });
         let address = node.as_ptr().expose_provenance();
         assert!(address & SPARE_BITS == 0, "the allocator gave an address outside 48 bits: {address:#x}");
         Self(node)

@@ -3,7 +3,7 @@
 use std::hint;
 use std::ptr;
 
-use super::node::{ALIGNMENT, Node, SPARE_BITS, Spare};
+use super::node::{ALIGNMENT, Indexed, Node, SPARE_BITS, Spare};
 use crate::reclaim::{self, Guard};
 use crate::sync::{
     AtomicBool, AtomicPtr, AtomicUsize, GROUP, Groups, MODEL, Ordering, Padded, mutant, ordering,
@@ -81,7 +81,7 @@ pub(super) struct Slot<'g, T> {
     word: &'g AtomicPtr<Node<T>>,
 }
 
-impl<'g, T: Send + Sync + 'static> Slot<'g, T> {
+impl<'g, T: Indexed> Slot<'g, T> {
     /// Puts `new` here, unless the slot is no longer empty.
     pub(super) fn publish(&self, new: Spare<T>, _guard: &'g Guard) -> Result<&'g Node<T>, Spare<T>> {
         // SAFETY: not published, so it is alive; only its hash is read.
@@ -145,7 +145,7 @@ fn entry<'g, T, R>(
     Some((node, accept(node)?))
 }
 
-impl<T: Send + Sync + 'static> Table<T> {
+impl<T: Indexed> Table<T> {
     pub(super) fn new(capacity: usize) -> Self {
         debug_assert!(capacity.is_power_of_two() && capacity >= GROUP);
         let chunks = capacity.div_ceil(CHUNK);

@@ -3,23 +3,36 @@ use std::thread;
 
 use super::*;
 
-fn put(index: &Index<u64>, hash: u64, id: u64) -> bool {
-    let guard = reclaim::pin();
-    index.find_or_insert(hash, &guard, |entry| *entry == id, || id, |_| {}).1
+/// An id, found by any hash that a test gives it.
+#[derive(Clone, Copy)]
+struct Named {
+    hash: u64,
+    id: u64,
 }
 
-fn has(index: &Index<u64>, hash: u64, id: u64) -> bool {
-    index.find(hash, &reclaim::pin(), |entry| (*entry == id).then_some(())).is_some()
+impl Indexed for Named {
+    fn hash(&self) -> u64 {
+        self.hash
+    }
 }
 
-fn take(index: &Index<u64>, hash: u64, id: u64) {
+fn put(index: &Index<Named>, hash: u64, id: u64) -> bool {
     let guard = reclaim::pin();
-    let (node, ()) = index.find(hash, &guard, |entry| (*entry == id).then_some(())).expect("there");
+    index.find_or_insert(hash, &guard, |entry| entry.id == id, || Named { hash, id }, |_| {}).1
+}
+
+fn has(index: &Index<Named>, hash: u64, id: u64) -> bool {
+    index.find(hash, &reclaim::pin(), |entry| (entry.id == id).then_some(())).is_some()
+}
+
+fn take(index: &Index<Named>, hash: u64, id: u64) {
+    let guard = reclaim::pin();
+    let (node, ()) = index.find(hash, &guard, |entry| (entry.id == id).then_some(())).expect("there");
     index.remove(node, &guard, |_, _| true);
 }
 
 /// Lets deferred unlinking happen: each pin may collect some.
-fn settle(index: &Index<u64>, expected: usize) {
+fn settle(index: &Index<Named>, expected: usize) {
     for _ in 0..1_000_000 {
         if index.len() == expected {
             return;
@@ -108,7 +121,7 @@ fn threads_that_insert_and_remove_the_same_ids_agree() {
         });
         assert_eq!(made, IDS as usize, "each id is inserted by exactly one thread, round {round}");
         let guard = reclaim::pin();
-        let seen: Vec<u64> = index.walk(&guard).map(|node| **node).collect();
+        let seen: Vec<u64> = index.walk(&guard).map(|node| node.id).collect();
         let distinct: HashSet<u64> = seen.iter().copied().collect();
         assert_eq!((seen.len(), distinct.len()), (IDS as usize, IDS as usize), "each once, round {round}");
         drop(guard);

@@ -18,16 +18,18 @@ use super::{Identified, Links, Peer, PeerTable, Tie};
 use crate::index::Node;
 use crate::reclaim::{self, Guard};
 use crate::sync::{AtomicBool, Ordering, fence, mutant};
-use crate::versioned::{Fresh, LinkEdit, MAX_WEIGHT, State, TagEdit, TagId, saturate};
+use crate::versioned::{Fresh, LinkEdit, MAX_TAG_ID, MAX_WEIGHT, State, TagEdit, TagId, saturate};
 
-/// Plain tags' ids are below this.
-pub(crate) const PLAIN_IDS: TagId = 1 << 30;
+/// Plain tags' ids are below this, and so are decaying tags' numbers.
+pub(crate) const PLAIN_IDS: TagId = (1 << 30) - 2;
 
 /// The high bits of an id: what it stands for.
 const ROLE: TagId = 0b11 << 30;
 const VALUE: TagId = 0b01 << 30;
 const BUMPED: TagId = 0b10 << 30;
 const ADDED: TagId = 0b11 << 30;
+
+const _: () = assert!(ADDED | (PLAIN_IDS - 1) <= MAX_TAG_ID);
 
 /// A decaying tag of a manager.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -171,7 +173,7 @@ where
         let (peer, cells) = (self.hashed(key), to.cells(id));
         let guard = reclaim::pin();
         let Some((node, state)) = self.see(peer, &guard) else {
-            let make = || Peer::new(key.clone(), Fresh::first().with(Tie::new(now()), None), &cells);
+            let make = || Peer::new(peer, Fresh::first().with(Tie::new(now()), None), &cells);
             return from.is_none() && self.insert(peer, make, &guard).1;
         };
         match from {

@@ -35,7 +35,7 @@ use crate::versioned::{Fresh, LinkEdit, Look, State, TagEdit, TagId, Upsert};
 #[cfg_attr(connmgr_loom, allow(unused_imports, reason = "for the crate's interface"))]
 pub(crate) use decaying::PLAIN_IDS;
 pub(crate) use decaying::{DecayId, Open, Stored, Tagged, tagged};
-pub(crate) use record::{Conn, ConnEntry, Identified, Links, NewConn, Peer, Tie};
+pub(crate) use record::{Conn, ConnEntry, Hashed, Identified, Links, NewConn, Peer, Tie};
 pub(crate) use removal::{Claim, ClaimTerms, ExpiryTerms};
 
 /// A record and the state of it that an operation looked at.
@@ -43,20 +43,6 @@ type Seen<'g, K, C> = (&'g Node<Peer<K, C>>, &'g State<Tie<C>>);
 
 /// The same of a record that is alive, with its links.
 type SeenAlive<'g, K, C> = (&'g Node<Peer<K, C>>, Look<'g, Tie<C>>, Links<'g, C>);
-
-/// A peer's id with its hash.
-struct Hashed<'k, K> {
-    key: &'k K,
-    hash: u64,
-}
-
-impl<K> Clone for Hashed<'_, K> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<K> Copy for Hashed<'_, K> {}
 
 /// What [`PeerTable::protect`] found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -130,18 +116,18 @@ where
 
     /// To be called before a pin, which is a locked instruction: so the hash is computed while what went before ends.
     #[inline(always)]
-    fn hashed<'k>(&self, key: &'k K) -> Hashed<'k, K> {
-        Hashed { key, hash: self.hash(key) }
+    fn hashed<'k>(&self, key: &'k K) -> Hashed<&'k K> {
+        Hashed { hash: self.hash(key), key }
     }
 
     /// The record of that id and its state, which is not sealed but may be dead, at an instant within the call: there is one at most.
     #[inline(always)]
-    fn see<'g>(&'g self, id: Hashed<'_, K>, guard: &'g Guard) -> Option<Seen<'g, K, C>> {
+    fn see<'g>(&'g self, id: Hashed<&K>, guard: &'g Guard) -> Option<Seen<'g, K, C>> {
         self.index.find(id.hash, guard, |peer| peer.state_of(id.key, guard))
     }
 
     /// The record of that id, its state and links, if it is alive.
-    fn see_alive<'g>(&'g self, id: Hashed<'_, K>, guard: &'g Guard) -> Option<SeenAlive<'g, K, C>> {
+    fn see_alive<'g>(&'g self, id: Hashed<&K>, guard: &'g Guard) -> Option<SeenAlive<'g, K, C>> {
         let (node, state) = self.see(id, guard)?;
         let look = state.look();
         Links::of(look).map(|links| (node, look, links))
@@ -206,7 +192,7 @@ where
     #[inline(never)]
     fn upsert_again<F: FnMut(i64) -> i64>(
         &self,
-        id: Hashed<'_, K>,
+        id: Hashed<&K>,
         tag: TagId,
         now: &impl Fn() -> u64,
         mut upsert: Upsert<F>,
@@ -281,7 +267,7 @@ where
 
     fn insert_tagged<F: FnMut(i64) -> i64>(
         &self,
-        id: Hashed<'_, K>,
+        id: Hashed<&K>,
         tag: TagId,
         now: &impl Fn() -> u64,
         mut upsert: Upsert<F>,
@@ -290,14 +276,14 @@ where
         let mut stored = 0;
         let make = || {
             stored = upsert.apply(0);
-            Peer::new(id.key.clone(), Fresh::first().with(Tie::new(now()), None), &[(tag, stored)])
+            Peer::new(id, Fresh::first().with(Tie::new(now()), None), &[(tag, stored)])
         };
         if self.insert(id, make, guard).1 { Ok(stored) } else { Err(upsert) }
     }
 
     fn insert<'g>(
         &'g self,
-        id: Hashed<'_, K>,
+        id: Hashed<&K>,
         make: impl FnOnce() -> Peer<K, C>,
         guard: &'g Guard,
     ) -> (&'g Node<Peer<K, C>>, bool) {
@@ -343,7 +329,7 @@ where
         loop {
             let Some((node, state)) = self.see(id, &guard) else {
                 let tie = Tie::connected(now, inbound);
-                let make = || Peer::new(key.clone(), Fresh::first().with_new(tie, conn), &[]);
+                let make = || Peer::new(id, Fresh::first().with_new(tie, conn), &[]);
                 if self.insert(id, make, &guard).1 {
                     break;
                 }
@@ -409,7 +395,7 @@ where
             let Some((node, state)) = self.see(id, &guard) else {
                 let make = || {
                     let tie = Tie::new(now()).protected(tag);
-                    Peer::new(key.clone(), Fresh::first().with(tie, None), &[])
+                    Peer::new(id, Fresh::first().with(tie, None), &[])
                 };
                 if self.insert(id, make, &guard).1 {
                     return Protected { before: false, closing: false };

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::index::Node;
+use crate::index::{Indexed, Node};
 use crate::reclaim::Guard;
 use crate::sync::prefetch_ahead;
 use crate::versioned::{Fresh, Link, Linked, Look, NewTarget, Owner, State, TagId, Tags, Target, Versioned};
@@ -21,15 +21,38 @@ pub(crate) trait Identified: Send + Sync + 'static {
     fn id(&self) -> &Self::Id;
 }
 
+/// A peer's id, or a reference to it, with its hash.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub(crate) struct Hashed<K> {
+    // First: in a record next to the state's pointer, as a trim reads both, but not the key.
+    pub(crate) hash: u64,
+    pub(crate) key: K,
+}
+
 /// One peer's record. It stays where it is for life; what changes is its state.
 #[derive(Debug)]
 pub(crate) struct Peer<K, C: Send + Sync + 'static> {
-    pub(crate) state: Versioned<Tie<C>, K>,
+    pub(crate) state: Versioned<Tie<C>, Hashed<K>>,
 }
 
-impl<K: Eq, C: Identified> Peer<K, C> {
-    pub(super) fn new(key: K, links: Fresh<'_, Tie<C>>, tags: &Tags) -> Self {
-        Self { state: Versioned::new(key, links, tags) }
+impl<K: Send + Sync + 'static> Indexed for Hashed<K> {
+    #[inline]
+    fn hash(&self) -> u64 {
+        self.hash
+    }
+}
+
+impl<K: Send + Sync + 'static, C: Send + Sync + 'static> Indexed for Peer<K, C> {
+    #[inline]
+    fn hash(&self) -> u64 {
+        self.state.key().hash
+    }
+}
+
+impl<K: Eq + Clone, C: Identified> Peer<K, C> {
+    pub(super) fn new(id: Hashed<&K>, links: Fresh<'_, Tie<C>>, tags: &Tags) -> Self {
+        Self { state: Versioned::new(Hashed { hash: id.hash, key: id.key.clone() }, links, tags) }
     }
 
     /// Its state, if this is the record of `key` and not sealed.
@@ -44,7 +67,7 @@ impl<K: Eq, C: Identified> Peer<K, C> {
     }
 
     pub(crate) fn key(&self) -> &K {
-        self.state.key()
+        &self.state.key().key
     }
 }
 
@@ -130,12 +153,12 @@ impl<C: Send + Sync + 'static> Conn<&ConnEntry<C>> {
     }
 }
 
-impl<K, C> Owner<Versioned<Tie<C>, K>> for Node<Peer<K, C>>
+impl<K, C> Owner<Versioned<Tie<C>, Hashed<K>>> for Node<Peer<K, C>>
 where
     K: Send + Sync + 'static,
     C: Send + Sync + 'static,
 {
-    fn later(&self, guard: &Guard, job: impl FnOnce(&Versioned<Tie<C>, K>, &Guard) + Send + 'static) {
+    fn later(&self, guard: &Guard, job: impl FnOnce(&Versioned<Tie<C>, Hashed<K>>, &Guard) + Send + 'static) {
         self.later(guard, move |peer, guard| job(&peer.state, guard));
     }
 }

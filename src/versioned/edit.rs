@@ -4,8 +4,8 @@ use std::ptr;
 
 use smallvec::SmallVec;
 
+use super::cells::{Cells, decode};
 use super::links::LinksCell;
-use super::state::{Cell, decode};
 use super::{LinkEdit, Linked, Look, Owner, State, TagId, Tags, Versioned};
 use crate::epoch::Epoch;
 use crate::reclaim::Guard;
@@ -53,7 +53,7 @@ impl<L: Linked, K> Versioned<L, K> {
         let Look { state, .. } = look;
         let tags_stay = match tags {
             TagEdit::Keep => true,
-            TagEdit::Clear => state.cells.is_empty(),
+            TagEdit::Clear => state.cells.len() == 0,
             TagEdit::KeepIf(_) | TagEdit::Set(_) | TagEdit::Remove(_) => false,
         };
         if !tags_stay || epoch.stamp() != state.epoch && !mutant!("links-epoch-unchecked") {
@@ -152,39 +152,31 @@ impl<L: Linked, K> Versioned<L, K> {
     }
 
     /// Freezes all cells of `state` and returns them, edited.
-    pub(super) fn frozen_copy(state: &State<L>, edit: TagEdit<'_>) -> Result<SmallVec<[Cell; 2]>, Refused> {
-        if let TagEdit::KeepIf(fit) = edit {
-            let mut frozen: SmallVec<[(TagId, i64); 4]> = SmallVec::with_capacity(state.cells.len());
-            for cell in &state.cells {
-                frozen.push((cell.tag, cell.freeze()));
-            }
-            if !fit(&frozen) && !mutant!("claim-without-value-check") {
-                return Err(Refused::Unfit);
-            }
-        }
-        let set = if let TagEdit::Set(tags) = edit { tags } else { &[] };
-        // No more room than is needed: cells that do not fit the state are a miss on every call. Pushed one by one: for a few, `extend`
-        // takes five times as long.
-        let added = set.iter().filter(|&&(tag, _)| state.cell(tag).is_none()).count();
-        let mut cells: SmallVec<[Cell; 2]> = SmallVec::with_capacity(state.cells.len() + added);
-        for (at, cell) in state.cells.iter().enumerate() {
+    pub(super) fn frozen_copy(state: &State<L>, edit: TagEdit<'_>) -> Result<Cells, Refused> {
+        // Pushed one by one: for a few, `extend` takes five times as long.
+        let mut tags: SmallVec<[(TagId, i64); 4]> = SmallVec::new();
+        for (at, (tag, cell)) in state.cells.iter().enumerate() {
             let skipped = mutant!("one-cell-unfrozen") && at == 1;
-            let value = if skipped { decode(cell.load()) } else { cell.freeze() };
-            let goes = match edit {
-                TagEdit::Remove(tags) => tags.contains(&cell.tag),
-                TagEdit::Clear => true,
-                TagEdit::Keep | TagEdit::KeepIf(_) | TagEdit::Set(_) => false,
-            };
-            if !goes {
-                cells.push(Cell::new(cell.tag, value));
-            }
+            tags.push((tag, if skipped { decode(cell.load()) } else { cell.freeze() }));
         }
-        for &(tag, value) in set {
-            match cells.iter_mut().find(|cell| cell.tag == tag) {
-                Some(cell) => *cell = Cell::new(tag, value),
-                None => cells.push(Cell::new(tag, value)),
+        match edit {
+            TagEdit::Keep => {}
+            TagEdit::KeepIf(fit) => {
+                if !fit(&tags) && !mutant!("claim-without-value-check") {
+                    return Err(Refused::Unfit);
+                }
             }
+            TagEdit::Set(set) => {
+                for &(tag, value) in set {
+                    match tags.iter_mut().find(|held| held.0 == tag) {
+                        Some(held) => held.1 = value,
+                        None => tags.push((tag, value)),
+                    }
+                }
+            }
+            TagEdit::Remove(gone) => tags.retain(|held| !gone.contains(&held.0)),
+            TagEdit::Clear => tags.clear(),
         }
-        Ok(cells)
+        Ok(Cells::new(&tags))
     }
 }

@@ -30,6 +30,7 @@
 //!   job of its own that *seals* the record once every guard alive at that death is gone, if it is dead by that death still.
 //!   Nothing replaces a sealed state.
 
+mod cells;
 mod edit;
 mod home;
 mod links;
@@ -42,21 +43,22 @@ use std::fmt;
 use std::mem::MaybeUninit;
 use std::ptr;
 
-use smallvec::SmallVec;
-
 use crate::epoch::Epoch;
 use crate::reclaim::{self, Cookie, Guard};
-use crate::sync::{AtomicPtr, AtomicU32, AtomicUsize, Ordering, mutant, ordering, prefetch};
+use crate::sync::{
+    AtomicPtr, AtomicU32, AtomicUsize, Ordering, mutant, ordering, prefetch, prefetch_line_ahead,
+};
 
+use cells::{Cell, Cells, FROZEN, decode};
+pub(crate) use cells::{MAX_TAG_ID, TagId, Tags};
 pub(crate) use edit::{Refused, TagEdit};
 pub(crate) use home::Owner;
 use links::LinksCell;
 pub(crate) use links::{Fresh, Link, LinkEdit, Look};
 use slots::{SLOT_BITS, SLOTS, Slot, filled, taken};
-use state::{Cell, FROZEN, decode};
 #[cfg_attr(connmgr_loom, allow(unused_imports, reason = "for the crate's interface"))]
 pub use state::{MAX_WEIGHT, MIN_WEIGHT};
-pub(crate) use state::{State, TagId, Tags, saturate, sum};
+pub(crate) use state::{State, saturate, sum};
 pub(crate) use target::{Linked, NewTarget, Target};
 
 /// Why a value was not changed in place.
@@ -148,7 +150,7 @@ const _: () = {
     type Record = Versioned<(), [u64; 10]>;
     let second = offset_of!(Record, second);
     assert!(
-        offset_of!(Record, state) == second + 64 && offset_of!(Record, first) == second + 64 + 8 + 80,
+        offset_of!(Record, state) == second + 48 && offset_of!(Record, first) == second + 48 + 8 + 80,
         "side by side"
     );
 };
@@ -172,7 +174,7 @@ impl<L: Linked, K> Versioned<L, K> {
             epoch: u64::MAX,
             prev: ptr::null(),
             links: LinksCell::of(links),
-            cells: tags.iter().map(|&(tag, value)| Cell::new(tag, saturate(value))).collect(),
+            cells: Cells::new(tags),
         };
         Self {
             state: AtomicPtr::new(ptr::null_mut()),
@@ -218,7 +220,7 @@ impl<L: Linked, K> Versioned<L, K> {
                 return false;
             }
             // Nobody needs an earlier state any more, so the seal has no past.
-            let (links, cells) = (LinksCell::sealed(), SmallVec::new());
+            let (links, cells) = (LinksCell::sealed(), Cells::new(&[]));
             let sealed = self.place(State { epoch: state.epoch, prev: ptr::null(), links, cells }, guard);
             if self.publish(state, sealed, guard) {
                 return true;
@@ -252,6 +254,14 @@ impl<L: Linked, K> Versioned<L, K> {
         let first = self.first.get();
         prefetch(first);
         prefetch(first.wrapping_add(1).wrapping_byte_sub(1));
+    }
+
+    /// Has those lines on their way, into a farther cache, that lead to the present state, and in which it is if it is in the second slot.
+    #[inline(always)]
+    pub(crate) fn prefetch_ahead(&self) {
+        // Up to the beginning of the key.
+        prefetch_line_ahead(self.second.get());
+        prefetch_line_ahead(&raw const self.state);
     }
 
     /// The state at `epoch`, which the caller obtained by [`Epoch::advance`] under `guard`; `None` if the record did

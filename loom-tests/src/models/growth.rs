@@ -5,29 +5,31 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::{Short, TAG, explore, table, tiny_table, together};
 use crate::index::Index;
+use crate::peer::Hashed;
 use crate::reclaim;
 use crate::snapshot::Cut;
 
-fn index_of(capacity: usize) -> Arc<Index<u64>> {
+fn index_of(capacity: usize) -> Arc<Index<Hashed<u64>>> {
     Arc::new(Index::with_capacity(capacity))
 }
 
-fn put(index: &Index<u64>, hash: u64, id: u64) -> bool {
+fn put(index: &Index<Hashed<u64>>, hash: u64, id: u64) -> bool {
     let guard = reclaim::pin();
-    index.find_or_insert(hash, &guard, |entry| *entry == id, || id, |_| {}).1
+    index.find_or_insert(hash, &guard, |entry| entry.key == id, || Hashed { hash, key: id }, |_| {}).1
 }
 
 fn note(count: &AtomicUsize, made: bool) {
     count.fetch_add(usize::from(made), Ordering::Relaxed);
 }
 
-fn has(index: &Index<u64>, hash: u64, id: u64) -> bool {
-    index.find(hash, &reclaim::pin(), |entry| (*entry == id).then_some(())).is_some()
+fn has(index: &Index<Hashed<u64>>, hash: u64, id: u64) -> bool {
+    index.find(hash, &reclaim::pin(), |entry| (entry.key == id).then_some(())).is_some()
 }
 
-fn take(index: &Index<u64>, hash: u64, id: u64) {
+fn take(index: &Index<Hashed<u64>>, hash: u64, id: u64) {
     let guard = reclaim::pin();
-    let (node, ()) = index.find(hash, &guard, |entry| (*entry == id).then_some(())).expect("there up to now");
+    let (node, ()) =
+        index.find(hash, &guard, |entry| (entry.key == id).then_some(())).expect("there up to now");
     index.remove(node, &guard, |_, _| true);
 }
 
@@ -89,7 +91,7 @@ fn one_id_is_inserted_once_during_growth() {
         });
         assert_eq!(made.load(Ordering::Relaxed), 1, "exactly one insert made the entry");
         let guard = reclaim::pin();
-        let threes = index.walk(&guard).filter(|node| ***node == 3).count();
+        let threes = index.walk(&guard).filter(|node| node.key == 3).count();
         assert_eq!(threes, 1, "one record of one id");
         assert_eq!(index.walk(&guard).count(), 4, "nobody lost, nobody twice");
     });
@@ -132,7 +134,7 @@ fn a_walk_sees_what_went_ahead_to_the_next_table() {
         together(
             [Box::new(move || {
                 let guard = reclaim::pin();
-                let old = other.walk(&guard).filter(|node| ***node < 5).count();
+                let old = other.walk(&guard).filter(|node| node.key < 5).count();
                 assert_eq!(old, 5, "those that were there before, each once");
             })],
             || {
@@ -159,7 +161,7 @@ fn a_root_swung_by_another_leads_to_every_copy() {
             [
                 Box::new(move || {
                     let guard = reclaim::pin();
-                    assert_eq!(a.walk(&guard).filter(|node| ***node == 3).count(), 1, "seen once");
+                    assert_eq!(a.walk(&guard).filter(|node| node.key == 3).count(), 1, "seen once");
                 }),
                 Box::new(move || {
                     put(&b, 2, 2);
@@ -191,7 +193,7 @@ fn a_removed_entry_does_not_come_back_by_growth() {
             ],
             || {
                 let guard = reclaim::pin();
-                assert!(index.walk(&guard).filter(|node| ***node == 2).count() == 1, "seen once");
+                assert!(index.walk(&guard).filter(|node| node.key == 2).count() == 1, "seen once");
             },
         );
         assert!(!has(&index, 0, 1), "removed for good");
@@ -221,7 +223,7 @@ fn a_removal_across_three_tables_is_complete() {
             ],
             || {
                 let guard = reclaim::pin();
-                assert_eq!(index.walk(&guard).filter(|node| ***node == 2).count(), 1, "seen once");
+                assert_eq!(index.walk(&guard).filter(|node| node.key == 2).count(), 1, "seen once");
             },
         );
         assert!(!has(&index, 0, 1), "removed for good");

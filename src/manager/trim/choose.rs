@@ -7,7 +7,7 @@ use ahash::RandomState;
 use super::Inner;
 use super::order::{Gathered, Order, Ranked};
 use crate::connection::{Connection, Entry};
-use crate::index::Node;
+use crate::index::{Indexed, Node};
 use crate::manager::decaying::Appraiser;
 use crate::manager::settings::{GracePer, Settings};
 use crate::manager::time::nanos;
@@ -99,7 +99,7 @@ impl<P, C: Connection> Clone for Facts<'_, P, C> {
 
 impl<P, C: Connection> Copy for Facts<'_, P, C> {}
 
-impl<P, C: Connection> Ranked for Facts<'_, P, C> {
+impl<P: Send + Sync + 'static, C: Connection> Ranked for Facts<'_, P, C> {
     fn tie(&self) -> u64 {
         self.node.hash()
     }
@@ -108,13 +108,54 @@ impl<P, C: Connection> Ranked for Facts<'_, P, C> {
 /// What was decided from a snapshot.
 pub(super) struct Choice<'c, P, C: Connection> {
     pub(super) order: Order<Facts<'c, P, C>>,
-    /// How many of the order are the first to go: together they hold as many connections as are to be closed, or they are all there are.
-    pub(super) chosen: usize,
     pub(super) census: Census,
     pub(super) target: usize,
+    /// How many connections those who are chosen are to hold together, if there are so many.
+    goal: usize,
+    /// How many those hold who have been chosen.
+    connections: usize,
+    /// The highest value of those.
     pub(super) cutoff: Option<i64>,
+    /// Why nobody is to be chosen, if so.
+    nobody: Option<TrimOutcome>,
+}
+
+impl<'c, P: Send + Sync + 'static, C: Connection> Choice<'c, P, C> {
+    /// The next to go, until those who were chosen hold as many connections as are to be closed.
+    #[inline]
+    pub(super) fn next_chosen(&mut self) -> Option<Facts<'c, P, C>> {
+        if self.connections >= self.goal {
+            return None;
+        }
+        let next = self.order.next()?;
+        let peer = *self.order.at(next);
+        self.connections += peer.connections;
+        self.cutoff = self.cutoff.max(Some(peer.value));
+        Some(peer)
+    }
+
+    /// Chooses all at once; the order begins again with the first of them. Returns how many they are.
+    pub(super) fn choose_all(&mut self) -> usize {
+        while self.next_chosen().is_some() {}
+        let chosen = self.order.taken();
+        self.order.rewind();
+        chosen
+    }
+
+    /// The most that may be chosen, as each has a connection.
+    pub(super) fn expected(&self) -> usize {
+        self.goal.min(self.order.len())
+    }
+
     /// How the trim ends if all who were chosen are closed.
-    pub(super) outcome: TrimOutcome,
+    pub(super) fn outcome(&self) -> TrimOutcome {
+        match self.nobody {
+            Some(outcome) => outcome,
+            None if self.connections >= self.target => TrimOutcome::Reached,
+            None if self.connections >= self.goal => TrimOutcome::RateLimited,
+            None => TrimOutcome::Short,
+        }
+    }
 }
 
 impl<P, C> Inner<P, C>
@@ -131,7 +172,7 @@ where
         Basis { settings, trigger, appraiser, grace: grace(settings, trigger, now), allowed }
     }
 
-    /// Decides from `cut` whom to close. Tells `each` every peer, and whether it is a candidate.
+    /// Finds from `cut` whom to close. Tells `each` every peer, and whether it is a candidate.
     pub(super) fn choose<'c>(
         &self,
         cut: &'c TableCut<'_, P, C>,
@@ -141,7 +182,7 @@ where
         let (policy, settings) = (basis.policy(), basis.settings);
         let (mut open, mut candidates) = (0, 0);
         let mut gathered = Gathered::with_capacity(self.table.len());
-        for at in cut.iter() {
+        for at in cut.iter_states() {
             let (of_peer, candidate) = candidate(&at, basis);
             open += of_peer;
             each(at, candidate.is_some());
@@ -157,26 +198,15 @@ where
         let most = settings.steady.filter(|_| basis.trigger == TrimTrigger::Steady);
         let target = most.map_or(wanted, |most| wanted.min(most.get()));
         let goal = basis.allowed.map_or(target, |allowed| target.min(allowed));
-        let expected = goal.min(gathered.len());
-        let mut order = gathered.into_order(expected);
-        let (mut cutoff, mut connections) = (None, 0);
-        while connections < goal {
-            let Some(next) = order.next() else { break };
-            let peer = order.at(next);
-            connections += peer.connections;
-            cutoff = cutoff.max(Some(peer.value));
-        }
-        let chosen = order.taken();
-        order.rewind();
-        let outcome = match target {
-            _ if !settings.enabled() => TrimOutcome::Disabled,
-            0 if open <= low_water => TrimOutcome::NothingToDo,
-            0 => TrimOutcome::TooFewCandidates,
-            _ if connections >= target => TrimOutcome::Reached,
-            _ if connections >= goal => TrimOutcome::RateLimited,
-            _ => TrimOutcome::Short,
+        let nobody = match target {
+            _ if !settings.enabled() => Some(TrimOutcome::Disabled),
+            0 if open <= low_water => Some(TrimOutcome::NothingToDo),
+            0 => Some(TrimOutcome::TooFewCandidates),
+            _ => None,
         };
-        Choice { order, chosen, census, target, cutoff, outcome }
+        let expected = goal.min(gathered.len());
+        let order = gathered.into_order(expected);
+        Choice { order, census, target, goal, connections: 0, cutoff: None, nobody }
     }
 }
 

@@ -28,7 +28,10 @@ impl Turns {
     }
 
     /// The next one, and whether it was put off before.
-    fn next<P, C: Connection>(&mut self, order: &mut Order<Facts<'_, P, C>>) -> Option<(Place, bool)> {
+    fn next<P: Send + Sync + 'static, C: Connection>(
+        &mut self,
+        order: &mut Order<Facts<'_, P, C>>,
+    ) -> Option<(Place, bool)> {
         let next = self.held.take().or_else(|| order.next());
         let [raised, protected] = &mut self.put_off;
         if let Some(next) = next.filter(|next| !next.is_protected() || raised.is_empty()) {
@@ -62,6 +65,7 @@ where
         let mut choice = self.choose(cut, basis, |at, _| {
             report.expired += usize::from(self.expire(at, cut, basis, expiry));
         });
+        let chosen = choice.choose_all();
         report.candidates = choice.census.candidates;
         report.target = choice.target;
         report.allowed = basis.allowed;
@@ -71,11 +75,11 @@ where
         // After the policy, which may have taken its time.
         let claims_at = self.time.now();
         let mut claimed = ToClose::new(report.trigger);
-        claimed.entries.reserve(choice.chosen);
-        report.closed.reserve(choice.chosen);
+        claimed.entries.reserve(chosen);
+        report.closed.reserve(chosen);
         let mut turns = Turns::new();
         let mut done = 0;
-        report.outcome = if choice.target == 0 { choice.outcome } else { TrimOutcome::Reached };
+        report.outcome = if choice.target == 0 { choice.outcome() } else { TrimOutcome::Reached };
         while done < choice.target {
             if cancel.is_cancelled() {
                 report.outcome = TrimOutcome::Cancelled;

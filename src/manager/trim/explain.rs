@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::Inner;
 use super::choose::{Basis, Facts};
 use crate::connection::{Connection, Entry};
+use crate::index::Indexed;
 use crate::manager::BasicConnManager;
 use crate::manager::settings::GracePer;
 use crate::manager::time::nanos;
@@ -106,7 +107,7 @@ where
             }
         });
         exempt.sort_unstable_by_key(|&(value, tie, _)| (value, tie));
-        let (closed, of) = (choice.chosen, choice.order.len());
+        let (closed, of) = (choice.choose_all(), choice.order.len());
         let order = &mut choice.order;
         let ranked =
             std::iter::from_fn(|| order.next().map(|next| (order.rank(next), *order.at(next)))).enumerate();

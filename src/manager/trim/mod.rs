@@ -195,20 +195,20 @@ where
         let cut = Cut::take(&self.table);
         let basis = self.basis(&settings, TrimTrigger::Explicit);
         let mut choice = self.choose(&cut, &basis, |_, _| ());
-        plan.outcome = choice.outcome;
         plan.candidates = choice.census.candidates;
         plan.target = choice.target;
         plan.allowed = basis.allowed;
-        plan.cutoff = choice.cutoff;
-        plan.victims.reserve_exact(choice.chosen);
-        while plan.victims.len() < choice.chosen {
+        plan.victims.reserve_exact(choice.expected());
+        loop {
             if choice.order.begins_batch() {
                 choice.order.coming(2).for_each(|peer| prefetch_ahead(peer.node.key()));
             }
-            let Some(next) = choice.order.next() else { break };
-            let Facts { node, value, connections, .. } = *choice.order.at(next);
+            let Some(Facts { node, value, connections, .. }) = choice.next_chosen() else { break };
             plan.victims.push(PlannedPeer { peer: node.key().clone(), value, connections });
         }
+        plan.victims.shrink_to_fit();
+        plan.cutoff = choice.cutoff;
+        plan.outcome = choice.outcome();
         plan
     }
 
