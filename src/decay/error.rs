@@ -15,7 +15,7 @@ pub enum DecayError {
     Duplicate(String),
     /// The decaying tag has been closed.
     Closed,
-    /// There have been 2^30 decaying tags, and their numbers are not used again.
+    /// There have been 2^30 - 2 decaying tags, and their numbers are not used again.
     TooMany,
     /// The factor of a linear decay is not a number from 0 up to, but not including, 1.
     Factor(f64),

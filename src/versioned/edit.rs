@@ -154,7 +154,7 @@ impl<L: Linked, K> Versioned<L, K> {
     /// Freezes all cells of `state` and returns them, edited.
     pub(super) fn frozen_copy(state: &State<L>, edit: TagEdit<'_>) -> Result<Cells, Refused> {
         // Pushed one by one: for a few, `extend` takes five times as long.
-        let mut tags: SmallVec<[(TagId, i64); 4]> = SmallVec::new();
+        let mut tags: SmallVec<[(TagId, i64); 8]> = SmallVec::new();
         for (at, (tag, cell)) in state.cells.iter().enumerate() {
             let skipped = mutant!("one-cell-unfrozen") && at == 1;
             tags.push((tag, if skipped { decode(cell.load()) } else { cell.freeze() }));
