@@ -199,12 +199,12 @@ where
         plan.target = choice.target;
         plan.allowed = basis.allowed;
         plan.victims.reserve_exact(choice.expected());
-        loop {
+        while let Some(Facts { node, value, connections, .. }) = choice.next_chosen() {
+            plan.victims.push(PlannedPeer { peer: node.key().clone(), value, connections });
+            // Not before the first: nothing is in order until that is asked for.
             if choice.order.begins_batch() {
                 choice.order.coming(2).for_each(|peer| prefetch_ahead(peer.node.key()));
             }
-            let Some(Facts { node, value, connections, .. }) = choice.next_chosen() else { break };
-            plan.victims.push(PlannedPeer { peer: node.key().clone(), value, connections });
         }
         plan.victims.shrink_to_fit();
         plan.cutoff = choice.cutoff;
