@@ -111,8 +111,9 @@ where
     }
 }
 
-/// Records that a walk fetches at a time.
-const BATCH: usize = 16;
+/// Records that a walk fetches at a time: enough to wait for the translations of their addresses together, and few enough for all their lines to be on
+/// their way at once.
+const BATCH: usize = 8;
 
 /// A walk over a cut's peers, some way ahead of which it fetches what they are made of.
 ///
@@ -144,22 +145,21 @@ where
     fn advance(&mut self) -> bool {
         self.at = 0;
         loop {
-            self.ready.clear();
             mem::swap(&mut self.ready, &mut self.seen);
             self.ready.iter().for_each(|at| at.links.prefetch_conn());
-            for node in self.known.drain(..) {
+            self.seen.clear();
+            for node in &self.known {
                 if let Some(at) = self.cut.view(node) {
                     at.links.prefetch();
                     self.seen.push(at);
                 }
             }
-            for node in self.met.drain(..) {
-                // (In models nothing is read ahead.)
-                if !MODEL {
-                    prefetch_ahead(node.state.load(self.cut.guard()));
-                }
-                self.known.push(node);
+            mem::swap(&mut self.known, &mut self.met);
+            // (In models nothing is read ahead.)
+            if !MODEL {
+                self.known.iter().for_each(|node| prefetch_ahead(node.state.load(self.cut.guard())));
             }
+            self.met.clear();
             self.met.extend(self.nodes.by_ref().take(BATCH));
             let under_way = !(self.met.is_empty() && self.known.is_empty() && self.seen.is_empty());
             if !self.ready.is_empty() || !under_way {

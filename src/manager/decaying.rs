@@ -16,7 +16,7 @@ use crate::decay::{BumpFn, DecayError, DecayFn, Schedule};
 use crate::decayer::{Decaying, DecayingTag};
 use crate::peer::{DecayId, Open, Stored, Tagged, tagged};
 use crate::snapshot::{Cut, PeerAt};
-use crate::versioned::{TagId, Tags, sum};
+use crate::versioned::{Linked, State, TagId, Tags, sum};
 
 /// A decaying tag as it was registered.
 pub(super) struct Registered {
@@ -119,9 +119,11 @@ impl Appraiser {
         at.links.is_connected() || at.links.is_protected() || tagged(at.state.tags()).any(stays)
     }
 
-    /// The sum of all values, clamped.
-    pub(super) fn worth(&self, tags: impl Iterator<Item = (TagId, i64)>) -> i64 {
-        worth(tags, |id, stored| self.value(id, stored))
+    /// The sum of all values of a state, clamped.
+    #[inline]
+    pub(super) fn worth<L: Linked>(&self, state: &State<L>) -> i64 {
+        // Of two tags or fewer none is decaying: that takes three.
+        state.sum_of_few().unwrap_or_else(|| worth(state.tags(), |id, stored| self.value(id, stored)))
     }
 }
 

@@ -85,7 +85,7 @@ where
     /// The sum of its tags, decaying ones included, clamped to an `i64`. Decaying values here are as of the instant of the snapshot.
     #[must_use]
     pub fn value(&self) -> i64 {
-        self.snapshot.appraiser.worth(self.at.state.tags())
+        self.snapshot.appraiser.worth(self.at.state)
     }
 
     /// Its tags by name.

@@ -131,11 +131,22 @@ impl Cells {
         }
     }
 
+    /// What all add up to, if they are two or fewer.
+    #[inline]
+    pub(super) fn sum_of_few(&self) -> Option<i64> {
+        match self {
+            // Without overflow, as values are saturated; one that is of no tag is 0.
+            Self::Few { values: [one, other], .. } => Some(decode(one.load()) + decode(other.load())),
+            Self::Many(_) => None,
+        }
+    }
+
     /// Each with its tag, in the order they were added in.
     #[inline]
     pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = (TagId, &Cell)> {
         (0..self.len()).map(|at| match self {
-            Self::Few { values, first, second } => ([first.id(), second.id()][at], &values[at]),
+            Self::Few { values: [cell, _], first, .. } if at == 0 => (first.id(), cell),
+            Self::Few { values: [_, cell], second, .. } => (second.id(), cell),
             Self::Many(cells) => (cells[at].0, &cells[at].1),
         })
     }
@@ -161,6 +172,23 @@ mod tests {
             }
             assert!(cells.get(MAX_TAG_ID - 1).is_none(), "not there");
         }
+    }
+
+    #[test]
+    fn two_or_fewer_add_up() {
+        let sum = |tags: &[_]| Cells::new(tags).sum_of_few();
+        assert_eq!((sum(&[]), sum(&[(7, -3)]), sum(&[(7, -3), (1, 5)])), (Some(0), Some(-3), Some(2)));
+        assert_eq!(
+            sum(&[(7, i64::MIN), (1, i64::MIN)]),
+            Some(2 * super::super::MIN_WEIGHT),
+            "the least there is"
+        );
+        assert_eq!(
+            sum(&[(7, i64::MAX), (1, i64::MAX)]),
+            Some(2 * super::super::MAX_WEIGHT),
+            "the most there is"
+        );
+        assert_eq!(sum(&[(7, 1), (1, 1), (2, 1)]), None, "more");
     }
 
     #[test]

@@ -58,6 +58,12 @@ impl<L: Linked> State<L> {
         self.cell(tag).map(Cell::freeze)
     }
 
+    /// The [sum] of all values, each read at its own instant, if there are two tags or fewer.
+    #[inline]
+    pub(crate) fn sum_of_few(&self) -> Option<i64> {
+        self.cells.sum_of_few()
+    }
+
     /// Each tag with its value, each read at its own instant, in the order they were added in.
     pub(crate) fn tags(&self) -> impl ExactSizeIterator<Item = (TagId, i64)> {
         self.cells.iter().map(|(tag, cell)| (tag, decode(cell.load())))

@@ -52,7 +52,7 @@ impl<'s> Basis<'s> {
 
     /// A peer's value as of the snapshot.
     pub(super) fn value<P, C: Connection>(&self, at: &PeerAt<'_, P, Entry<C>>) -> i64 {
-        self.appraiser.worth(at.state.tags())
+        self.appraiser.worth(at.state)
     }
 
     /// What of a peer's connections may be closed, by when they were opened; `None` if the peer is exempt.

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::hash::Hash;
 
 use super::choose::{Basis, Facts, TableCut};
-use super::order::{Order, Place};
+use super::keys::Place;
+use super::order::Order;
 use super::{CancelToken, Inner, ToClose};
 use crate::connection::Connection;
 use crate::peer::Claim;

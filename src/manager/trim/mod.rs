@@ -4,6 +4,7 @@ mod calls;
 mod choose;
 mod claim;
 mod explain;
+mod keys;
 mod order;
 
 use std::collections::VecDeque;
@@ -230,6 +231,10 @@ where
         if at.links.is_away(at.state) && self.table.expire(at.node, terms, cut.guard()) {
             return true;
         }
+        // (Of two tags or fewer none is decaying: that takes three.)
+        if at.state.sum_of_few().is_some() {
+            return false;
+        }
         for tag in tagged(at.state.tags()) {
             let Tagged::Decaying(id, _) = tag else { continue };
             let gone = |stored| basis.appraiser.value(id, &stored).is_none();
@@ -242,6 +247,9 @@ where
 fn reason(trigger: TrimTrigger) -> CloseReason {
     if trigger == TrimTrigger::Emergency { CloseReason::Emergency } else { CloseReason::Trim }
 }
+
+/// How many connections lie between the one that is closed and the one that is fetched.
+const AHEAD: usize = 16;
 
 /// What was claimed and is to be closed, in order, come what may: also when the trim unwinds.
 struct ToClose<C: Connection> {
@@ -263,6 +271,10 @@ impl<C: Connection> ToClose<C> {
     fn close_rest(&mut self) -> usize {
         let mut panics = 0;
         while let Some((entry, value)) = self.entries.pop_front() {
+            // Claimed a while ago, so it has gone cold.
+            if let Some((coming, _)) = self.entries.get(AHEAD) {
+                prefetch_ahead(Arc::as_ptr(coming));
+            }
             // One connection that fails to close must not keep the others open.
             if panics_caught(|| entry.conn.close_at(self.reason, value)) {
                 panics += 1;
