@@ -13,7 +13,8 @@ use common::{
 };
 use connmgr::testing::Loopback;
 use connmgr::{
-    BasicConnManager, ByValue, CancelToken, CloseReason, ManualClock, SpareReason, TrimOutcome, TrimTrigger,
+    BasicConnManager, ByValue, CancelToken, CloseReason, ManualClock, Protection, SpareReason, TrimOutcome,
+    TrimTrigger,
 };
 
 /// Go: `TestConnTrimming`.
@@ -242,6 +243,51 @@ fn two_trims_never_choose_one_connection() {
         "of a peer with one connection closing and one open, the open one"
     );
     assert_eq!(closes(&conns), [1, 1, 1, 1, 1, 0, 0, 0, 0, 0], "nothing is closed twice");
+}
+
+#[test]
+fn what_a_trim_took_of_a_peer_is_closing_and_nothing_that_comes_later() {
+    let manager = manager(1, 100);
+    connect_valued(&manager, 9..10);
+    let conns = [1, 2, 3, 4].map(Loopback::inbound);
+    let connect = |conn: usize| manager.connected(&0, conns[conn - 1].clone());
+    // What it holds: each connection, and whether it is being closed.
+    let held = || {
+        let held = manager.tag_info(&0).expect("connected").conns.into_iter();
+        let held = held.map(|conn| (conn.id.parse().expect("a number"), conn.closing));
+        (held.collect::<Vec<(u64, bool)>>(), manager.info().closing)
+    };
+    connect(1);
+    connect(2);
+    let before = manager.snapshot();
+    assert_eq!(closed(&manager.trim_open_conns()), [0], "with both its connections");
+    let both = (vec![(1, true), (2, true)], 2);
+    assert_eq!(held(), both, "both are being closed");
+    assert!(before.iter().flat_map(|peer| peer.conns()).all(|conn| !conn.closing), "but were not before");
+    assert_eq!(manager.protect(&0, "p"), Protection::TooLate, "it is told");
+    assert_eq!(held(), both, "a protection changes nothing of that");
+    assert!(!manager.unprotect(&0, "p"), "no other protection");
+    assert_eq!(held(), both, "nor does lifting it");
+    assert_eq!(manager.trim_open_conns().outcome, TrimOutcome::NothingToDo, "none is open");
+    manager.disconnected(&0, &2);
+    assert_eq!(held(), (vec![(1, true)], 1), "the other one still is");
+    connect(3);
+    assert_eq!(held(), (vec![(1, true), (3, false)], 1), "the new one is not");
+    let report = manager.trim_open_conns();
+    assert_eq!((closed(&report), report.closed_connections), (vec![0], 1), "it alone is taken");
+    let all = (vec![(1, true), (3, true)], 2);
+    assert_eq!(held(), all, "now all are being closed");
+    // The snapshot kept this state out of the record: now it moves there.
+    drop(before);
+    (0..64).for_each(|_| drop(manager.snapshot()));
+    assert_eq!(held(), all, "wherever that is stored");
+    manager.disconnected(&0, &1);
+    assert_eq!(manager.protect(&0, "p"), Protection::TooLate, "as one still is");
+    assert_eq!(held(), (vec![(3, true)], 1), "the newer one");
+    manager.disconnected(&0, &3);
+    connect(4);
+    assert_eq!(held(), (vec![(4, false)], 0), "what comes to a peer without connections is open");
+    assert_eq!(closes(&conns), [1, 1, 1, 0], "nothing is closed twice");
 }
 
 #[test]

@@ -3,15 +3,16 @@
 use std::fmt::Debug;
 use std::iter;
 use std::marker::PhantomData;
-use std::ptr;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
 use crate::index::{Indexed, Node};
 use crate::reclaim::Guard;
-use crate::sync::prefetch_ahead;
-use crate::versioned::{Fresh, Link, Linked, Look, NewTarget, Owner, State, TagId, Tags, Target, Versioned};
+use crate::sync::{mutant, prefetch_ahead};
+use crate::versioned::{
+    Fresh, Link, LinkEdit, Linked, List, Look, NewTarget, Owner, State, TagId, Tags, Target, Versioned,
+};
 
 /// A connection as the table sees it: something with an identity.
 pub(crate) trait Identified: Send + Sync + 'static {
@@ -102,8 +103,14 @@ pub(crate) type ConnEntry<C> = Arc<Target<Tie<C>>>;
 pub(crate) type NewConn<C> = NewTarget<Tie<C>>;
 
 /// Everything of a peer's state but its tags: its newest tie, and by that the others.
+///
+/// If the list is marked, there is a connection, and every one is being closed, whether or not its tie says so: to claim all that a peer has
+/// takes no new tie.
 #[derive(Debug)]
-pub(crate) struct Links<'g, C: Send + Sync + 'static>(&'g Link<Tie<C>>);
+pub(crate) struct Links<'g, C: Send + Sync + 'static>(List<'g, Tie<C>>);
+
+// What a trim keeps of each peer: one word, as a reference would be.
+const _: () = assert!(size_of::<Option<Links<'_, ()>>>() == size_of::<usize>());
 
 /// A connection that a peer holds, by a [`ConnEntry`] or a reference to one.
 #[derive(Clone, Copy, Debug)]
@@ -112,7 +119,8 @@ pub(crate) struct Conn<E> {
     opened: u64,
 }
 
-/// Set in a connection's time: a claim took it, and its close has been, or is about to be, issued.
+/// Set in a connection's time: a claim took it, and its close has been, or is about to be, issued. In a tie's it may be missing where the list is
+/// marked, so whoever keeps such a tie keeps the mark.
 const CLOSING: u64 = 1 << 63;
 
 /// Set in a connection's time: the peer opened it.
@@ -204,17 +212,17 @@ impl<'g, C: Send + Sync + 'static> Links<'g, C> {
     /// Those that an operation saw, if the record is alive.
     #[inline]
     pub(crate) fn of(look: Look<'g, Tie<C>>) -> Option<Self> {
-        look.newest().map(Self)
+        look.list().map(Self)
     }
 
     /// When the peer was first seen, or, of one that has left, when it did.
     pub(crate) fn first_seen(self) -> u64 {
-        self.0.seen & !LEFT
+        self.newest().seen & !LEFT
     }
 
     /// Whether the last connection went and the tags were kept.
     pub(crate) fn has_left(self) -> bool {
-        self.0.seen & LEFT != 0
+        self.newest().seen & LEFT != 0
     }
 
     /// What protects the peer.
@@ -223,20 +231,22 @@ impl<'g, C: Send + Sync + 'static> Links<'g, C> {
     }
 
     pub(crate) fn is_protected(self) -> bool {
-        self.0.protections.is_some()
+        self.newest().protections.is_some()
     }
 
-    fn newest(self) -> &'g Tie<C> {
-        self.0
+    fn newest(self) -> &'g Link<Tie<C>> {
+        self.0.newest()
     }
 
     fn ties(self) -> impl Iterator<Item = &'g Link<Tie<C>>> + use<'g, C> {
-        iter::successors(Some(self.0), |tie| tie.older())
+        iter::successors(Some(self.newest()), |tie| tie.older())
     }
 
     /// The connections, the newest first.
     pub(crate) fn conns(self) -> impl Iterator<Item = Conn<&'g ConnEntry<C>>> + use<'g, C> {
-        self.ties().filter_map(conn_of)
+        let closing = if self.0.is_marked() { CLOSING } else { 0 };
+        let conns = self.ties().filter_map(conn_of);
+        conns.map(move |conn| Conn { opened: conn.opened | closing, ..conn })
     }
 
     /// The same, in the order they came in.
@@ -244,18 +254,18 @@ impl<'g, C: Send + Sync + 'static> Links<'g, C> {
         self.conns().collect::<SmallVec<[_; 4]>>().into_iter().rev()
     }
 
-    /// Whether both are the very same.
+    /// Whether both are the very same, and so have the same connections open.
     pub(super) fn is(self, other: Links<'_, C>) -> bool {
-        ptr::eq(self.0, other.0)
+        self.0 == other.0
     }
 
     pub(crate) fn is_connected(self) -> bool {
-        self.0.target().is_some()
+        self.newest().target().is_some()
     }
 
     /// Whether it has one connection.
     pub(super) fn is_last(self) -> bool {
-        self.is_connected() && self.0.older().is_none()
+        self.is_connected() && self.newest().older().is_none()
     }
 
     /// Connections that are not being closed.
@@ -265,12 +275,12 @@ impl<'g, C: Send + Sync + 'static> Links<'g, C> {
 
     /// Has the newest tie on its way.
     pub(crate) fn prefetch(self) {
-        prefetch_ahead(self.0);
+        prefetch_ahead(self.newest());
     }
 
     /// Has the newest connection on its way, once that tie is there.
     pub(crate) fn prefetch_conn(self) {
-        if let Some(entry) = self.0.target() {
+        if let Some(entry) = self.newest().target() {
             prefetch_ahead(Arc::as_ptr(entry));
         }
     }
@@ -290,54 +300,68 @@ impl<'g, C: Send + Sync + 'static> Links<'g, C> {
         let first = Tie::connected(now, inbound);
         match Self::of(look) {
             Some(links) if links.is_connected() => {
-                Fresh::over(look).with_new(links.0.tied(first.opened), conn)
+                // It is not being closed: so the others are to say themselves that they are, if some do not yet.
+                let unsaid = |conn: &Conn<&ConnEntry<C>>| !conn.is_closing();
+                let marked = links.0.is_marked() && !mutant!("mark-lost-on-connect");
+                let others = match marked && links.ties().filter_map(conn_of).any(|conn| unsaid(&conn)) {
+                    true => links.remade(unsaid, |conn| Some(conn.opened | CLOSING)),
+                    false => Fresh::over(look),
+                };
+                others.with_new(links.newest().tied(first.opened), conn)
             }
-            Some(links) => Fresh::in_place_of(links.0).with_new(links.as_protected(first), conn),
+            Some(links) => Fresh::in_place_of(links.newest()).with_new(links.as_protected(first), conn),
             None => Fresh::over(look).with_new(first, conn),
         }
     }
 
     pub(super) fn without_conn(self, gone: Conn<&ConnEntry<C>>) -> Fresh<'g, Tie<C>> {
-        if !conn_of(self.0).is_some_and(|conn| conn.is(&gone)) {
-            return self.remade(|conn| conn.is(&gone), |conn| (!conn.is(&gone)).then_some(conn.opened));
-        }
-        match self.0.older() {
-            None => self.instead(self.0.tied(0), None),
-            Some(next) if next.alike(self.0) => Fresh::in_place_of(self.0),
-            Some(next) => Fresh::in_place_of(next).with(self.0.tied(next.opened), next.target()),
-        }
+        let newest = self.newest();
+        let others = if !conn_of(newest).is_some_and(|conn| conn.is(&gone)) {
+            self.remade(|conn| conn.is(&gone), |conn| (!conn.is(&gone)).then_some(conn.opened))
+        } else {
+            match newest.older() {
+                None => return self.instead(newest.tied(0), None),
+                Some(next) if next.alike(newest) => Fresh::in_place_of(newest),
+                Some(next) => Fresh::in_place_of(next).with(newest.tied(next.opened), next.target()),
+            }
+        };
+        others.marked(self.0.is_marked() && !mutant!("mark-lost-on-disconnect"))
     }
 
-    /// With those connections that `taken` picks marked as being closed.
-    pub(super) fn with_closing(self, taken: impl Fn(&Conn<&ConnEntry<C>>) -> bool) -> Fresh<'g, Tie<C>> {
+    /// What becomes of them when those connections that `taken` picks, one at least, are to be closed.
+    pub(super) fn with_closing(self, taken: impl Fn(&Conn<&ConnEntry<C>>) -> bool) -> LinkEdit<'g, Tie<C>> {
+        if self.open().all(|conn| taken(&conn)) || mutant!("marked-though-open") {
+            return LinkEdit::Mark;
+        }
         let mark = |conn: &Conn<&ConnEntry<C>>| if taken(conn) { CLOSING } else { 0 };
-        self.remade(&taken, |conn| Some(conn.opened | mark(conn)))
+        LinkEdit::Become(self.remade(&taken, |conn| Some(conn.opened | mark(conn))))
     }
 
-    /// With what `remade` makes of each connection's word, down to the oldest that `changes`; without those that it makes nothing of.
+    /// With what `remade` makes of each connection's word, down to the oldest that `changes`; without those that it makes nothing of. A
+    /// connection is here what its tie says of it, whether or not the list is marked.
     fn remade(
         self,
         changes: impl Fn(&Conn<&ConnEntry<C>>) -> bool,
         remade: impl Fn(&Conn<&ConnEntry<C>>) -> Option<u64>,
     ) -> Fresh<'g, Tie<C>> {
-        let ties: SmallVec<[_; 4]> = self.ties().collect();
-        let oldest = ties.iter().rposition(|tie| conn_of(tie).as_ref().is_some_and(&changes));
-        let oldest = oldest.expect("something changes");
-        let conns = ties[..=oldest].iter().rev().filter_map(|tie| conn_of(tie));
-        conns.fold(Fresh::in_place_of(ties[oldest]), |fresh, conn| match remade(&conn) {
-            Some(opened) => fresh.with(self.0.tied(opened), Some(conn.entry)),
+        let ties: SmallVec<[_; 4]> =
+            self.ties().filter_map(|tie| conn_of(tie).map(|conn| (tie, conn))).collect();
+        let oldest = ties.iter().rposition(|(_, conn)| changes(conn)).expect("something changes");
+        let above = ties[..=oldest].iter().rev();
+        above.fold(Fresh::in_place_of(ties[oldest].0), |fresh, (_, conn)| match remade(conn) {
+            Some(opened) => fresh.with(self.newest().tied(opened), Some(conn.entry)),
             None => fresh,
         })
     }
 
     /// With `tie` in place of the newest.
     fn instead(self, tie: Tie<C>, conn: Option<&ConnEntry<C>>) -> Fresh<'g, Tie<C>> {
-        Fresh::in_place_of(self.0).with(tie, conn)
+        Fresh::in_place_of(self.newest()).with(tie, conn)
     }
 
     /// `tie`, but under the same protections.
     fn as_protected(self, tie: Tie<C>) -> Tie<C> {
-        Tie { protections: self.0.protections.clone(), ..tie }
+        Tie { protections: self.newest().protections.clone(), ..tie }
     }
 
     /// Of a peer without connections: with another first-seen time.
@@ -361,7 +385,9 @@ impl<'g, C: Send + Sync + 'static> Links<'g, C> {
 
     fn with_protections(self, protections: Protections) -> Fresh<'g, Tie<C>> {
         let protections = Some(protections).filter(|held| !held.is_empty()).map(Arc::new);
-        self.instead(Tie { protections, ..self.0.tied(self.0.opened) }, self.0.target())
+        let newest = self.newest();
+        let links = self.instead(Tie { protections, ..newest.tied(newest.opened) }, newest.target());
+        links.marked(self.0.is_marked() && !mutant!("mark-lost-on-protection"))
     }
 }
 

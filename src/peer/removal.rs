@@ -98,7 +98,7 @@ where
             if now_worth(state) > terms.cutoff && !mutant!("claim-without-value-check") {
                 return Claim::Raised;
             }
-            let edit = LinkEdit::Become(links.with_closing(taken));
+            let edit = links.with_closing(taken);
             match node.state.edit(look, TagEdit::KeepIf(&fit), edit, &self.epoch, node, guard) {
                 Ok(()) => {
                     self.counts.0.closing.fetch_add(conns.len(), Ordering::Relaxed);

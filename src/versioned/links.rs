@@ -4,6 +4,9 @@
 //! top of those that stay, which the list before and the list after share. In a dead state the word is no pointer, but an odd number: which
 //! death it was, or [`SEALED`].
 //!
+//! The word may also *mark* its list: what that says of all the links at once, and whether a change keeps it, is the business of whoever makes the
+//! changes. To mark a list takes no new link, and other words that lead to the same links are not marked by it.
+//!
 //! The word is a cell like a tag's. It is changed by a compare-and-swap while it is not frozen and the epoch is the state's; it is frozen
 //! before the state is replaced, and then copied.
 //!
@@ -15,7 +18,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::mem;
 use std::ops::Deref;
-use std::ptr;
+use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
 use super::{Linked, NewTarget, State, Target};
@@ -26,11 +29,15 @@ use crate::sync::{AtomicPtr, Ordering, mutant, ordering};
 const DEAD: usize = 1;
 /// Set in a word that is final for its state.
 const FROZEN: usize = 2;
+/// Set in a word whose list is marked; in a dead state's it is part of the number.
+const MARKED: usize = 4;
 /// The word of a state that is dead for good: no death's number.
 const SEALED: usize = usize::MAX & !FROZEN;
 
 /// One link of a list.
 #[derive(Debug)]
+// A pointer to it has three bits to spare.
+#[repr(align(8))]
 pub(crate) struct Link<L: Linked> {
     pub(super) value: L,
     pub(super) target: Option<Arc<Target<L>>>,
@@ -110,35 +117,78 @@ impl<'g, L: Linked> Look<'g, L> {
         LinksCell::new(self.word)
     }
 
-    /// The newest link, or `None` of a dead state.
+    /// The links, or `None` of a dead state.
     #[inline]
-    pub(crate) fn newest(self) -> Option<&'g Link<L>> {
+    pub(crate) fn list(self) -> Option<List<'g, L>> {
         if self.is_dead() {
             return None;
         }
-        reclaim::check(self.word);
-        // SAFETY: by (links), as the state was reached under a guard; nobody has a mutable reference to what has been published.
-        unsafe { self.word.as_ref() }
+        NonNull::new(self.word).map(|word| List { word, links: PhantomData })
+    }
+}
+
+/// A list of one link at least, and whether it is marked, in one word.
+pub(crate) struct List<'g, L: Linked> {
+    /// As a state's, without the frozen bit.
+    word: NonNull<Link<L>>,
+    links: PhantomData<&'g Link<L>>,
+}
+
+impl<L: Linked> Clone for List<'_, L> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<L: Linked> Copy for List<'_, L> {}
+
+impl<L: Linked> fmt::Debug for List<'_, L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("List").field("word", &self.word).finish()
+    }
+}
+
+impl<L: Linked> PartialEq for List<'_, L> {
+    /// Whether it has the same links, and both are marked or neither.
+    fn eq(&self, other: &Self) -> bool {
+        self.word == other.word
+    }
+}
+
+impl<'g, L: Linked> List<'g, L> {
+    #[inline]
+    pub(crate) fn newest(self) -> &'g Link<L> {
+        let newest = self.word.as_ptr().map_addr(|word| word & !MARKED);
+        reclaim::check(newest);
+        // SAFETY: not null, as no null is marked; and by (links), as the state was reached under a guard. Nobody has a mutable reference to
+        // what has been published.
+        unsafe { &*newest }
+    }
+
+    #[inline]
+    pub(crate) fn is_marked(self) -> bool {
+        self.word.addr().get() & MARKED != 0
     }
 }
 
 /// Links that have not been published, on top of some that may have been. Dropped, it frees the former.
 pub(crate) struct Fresh<'g, L: Linked> {
-    newest: *mut Link<L>,
+    /// The word that is to lead to them: the newest, marked or not.
+    word: *mut Link<L>,
     kept: *mut Link<L>,
     list: PhantomData<&'g Link<L>>,
 }
 
 impl<L: Linked> fmt::Debug for Fresh<'_, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Fresh").field("newest", &self.newest).field("kept", &self.kept).finish()
+        f.debug_struct("Fresh").field("word", &self.word).field("kept", &self.kept).finish()
     }
 }
 
 impl<'g, L: Linked> Fresh<'g, L> {
     /// On top of all that `look` saw.
     pub(crate) fn over(look: Look<'g, L>) -> Self {
-        Self::on(if look.is_dead() { ptr::null_mut() } else { look.word })
+        Self::on(newest(look.word))
     }
 
     /// On top of what is older than `link`.
@@ -152,19 +202,27 @@ impl<'g, L: Linked> Fresh<'g, L> {
     }
 
     fn on(kept: *mut Link<L>) -> Self {
-        Self { newest: kept, kept, list: PhantomData }
+        Self { word: kept, kept, list: PhantomData }
     }
 
     /// With one link more, the newest.
     pub(crate) fn with(mut self, value: L, target: Option<&Arc<Target<L>>>) -> Self {
-        let link = Link { value, target: target.map(Arc::clone), older: self.newest };
-        self.newest = reclaim::alloc(link).as_ptr();
+        let link = Link { value, target: target.map(Arc::clone), older: newest(self.word) };
+        self.word = reclaim::alloc(link).as_ptr();
         self
     }
 
     /// The same, to a new target.
     pub(crate) fn with_new(mut self, value: L, target: &mut NewTarget<L>) -> Self {
-        self.newest = target.link(value, self.newest);
+        self.word = target.link(value, newest(self.word));
+        self
+    }
+
+    /// The same, marked if it is to be; what is put on top of that is not.
+    pub(crate) fn marked(mut self, if_so: bool) -> Self {
+        if if_so {
+            self.word = marked(self.word);
+        }
         self
     }
 }
@@ -172,7 +230,7 @@ impl<'g, L: Linked> Fresh<'g, L> {
 impl<L: Linked> Drop for Fresh<'_, L> {
     fn drop(&mut self) {
         // SAFETY: what is on top was never published, so it is ours alone.
-        unsafe { free(self.newest, self.kept) }
+        unsafe { free(newest(self.word), self.kept) }
     }
 }
 
@@ -181,6 +239,8 @@ impl<L: Linked> Drop for Fresh<'_, L> {
 pub(crate) enum LinkEdit<'g, L: Linked> {
     /// They stay.
     Keep,
+    /// They stay, and the list is marked.
+    Mark,
     /// They become these.
     Become(Fresh<'g, L>),
     /// The record dies its death of this number, by [`Versioned::next_death`](super::Versioned::next_death).
@@ -192,7 +252,8 @@ impl<'g, L: Linked> LinkEdit<'g, L> {
     pub(super) fn word(&self, look: Look<'g, L>) -> *mut Link<L> {
         match self {
             Self::Keep => look.word,
-            Self::Become(fresh) => fresh.newest,
+            Self::Mark => marked(look.word),
+            Self::Become(fresh) => fresh.word,
             Self::Die(number) => death(*number),
         }
     }
@@ -204,7 +265,8 @@ impl<'g, L: Linked> LinkEdit<'g, L> {
     pub(super) unsafe fn published(self, look: Look<'g, L>, guard: &Guard) {
         let kept = match self {
             Self::Keep if mutant!("kept-links-retired") => ptr::null_mut(),
-            Self::Keep => look.word,
+            Self::Mark if mutant!("marked-links-retired") => ptr::null_mut(),
+            Self::Keep | Self::Mark => newest(look.word),
             Self::Become(fresh) => {
                 let kept = if mutant!("shared-links-retired") { ptr::null_mut() } else { fresh.kept };
                 mem::forget(fresh);
@@ -212,7 +274,7 @@ impl<'g, L: Linked> LinkEdit<'g, L> {
             }
             Self::Die(_) => ptr::null_mut(),
         };
-        let mut link = if look.is_dead() { kept } else { look.word };
+        let mut link = if look.is_dead() { kept } else { newest(look.word) };
         while link != kept {
             // SAFETY: it lives as long as `guard` does.
             let older = unsafe { (*link).older };
@@ -235,9 +297,9 @@ impl<L: Linked> LinksCell<L> {
 
     /// Of a new record.
     pub(super) fn of(links: Fresh<'_, L>) -> Self {
-        let newest = links.newest;
+        let word = links.word;
         mem::forget(links);
-        Self::new(newest)
+        Self::new(word)
     }
 
     /// Of a record that is dead for good.
@@ -275,8 +337,7 @@ impl<L: Linked> LinksCell<L> {
 
     /// The newest link, or null of a dead state.
     pub(super) fn list(&self) -> *mut Link<L> {
-        let word = thawed(self.0.load(Ordering::Relaxed));
-        if is_dead(word) { ptr::null_mut() } else { word }
+        newest(self.0.load(Ordering::Relaxed))
     }
 }
 
@@ -308,16 +369,30 @@ impl<L: Linked> PartialEq for Look<'_, L> {
 
 /// The word of a record's death of that number.
 fn death<L: Linked>(number: usize) -> *mut Link<L> {
-    const { assert!(align_of::<Link<L>>() > (DEAD | FROZEN), "a pointer to a link has both bits clear") };
+    const { assert!(align_of::<Link<L>>() > (DEAD | FROZEN | MARKED), "a pointer to a link has all three clear") };
     ptr::without_provenance_mut(number << 2 | DEAD)
 }
 
+#[inline]
 fn is_dead<L: Linked>(word: *mut Link<L>) -> bool {
     word.addr() & DEAD != 0
 }
 
+#[inline]
 fn thawed<L: Linked>(word: *mut Link<L>) -> *mut Link<L> {
     word.map_addr(|word| word & !FROZEN)
+}
+
+/// The newest link of the list that `word` leads to, or null of a dead state.
+#[inline]
+fn newest<L: Linked>(word: *mut Link<L>) -> *mut Link<L> {
+    if is_dead(word) { ptr::null_mut() } else { word.map_addr(|word| word & !(FROZEN | MARKED)) }
+}
+
+/// The same word, but its list is marked. Where there is no link, nothing is.
+#[inline]
+fn marked<L: Linked>(word: *mut Link<L>) -> *mut Link<L> {
+    if newest(word).is_null() { word } else { word.map_addr(|word| word | MARKED) }
 }
 
 /// Frees one link.

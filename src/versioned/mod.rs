@@ -54,7 +54,7 @@ pub(crate) use cells::{MAX_TAG_ID, TagId, Tags};
 pub(crate) use edit::{Refused, TagEdit};
 pub(crate) use home::Owner;
 use links::LinksCell;
-pub(crate) use links::{Fresh, Link, LinkEdit, Look};
+pub(crate) use links::{Fresh, Link, LinkEdit, List, Look};
 use slots::{SLOT_BITS, SLOTS, Slot, filled, taken};
 #[cfg_attr(connmgr_loom, allow(unused_imports, reason = "for the crate's interface"))]
 pub use state::{MAX_WEIGHT, MIN_WEIGHT};

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::{SHIELD, Short, TAG, Table, explore, table, together};
-use crate::peer::{Claim, ClaimTerms, ExpiryTerms, Tagged, tagged};
+use super::{Link, SHIELD, Short, TAG, Table, explore, table, together};
+use crate::peer::{Claim, ClaimTerms, ExpiryTerms, Identified, Links, Tagged, tagged};
 use crate::snapshot::Cut;
 use crate::versioned::{Tags, sum};
 
@@ -19,17 +19,27 @@ fn worth(tags: &Tags) -> i64 {
     sum(tagged(tags.iter().copied()).map(value))
 }
 
-/// One trim of peer 1: a snapshot and a claim. Returns the number of connections it closed.
-pub(super) fn trim(t: &Table) -> usize {
+/// One trim of peer 1: a snapshot and a claim. Returns which connections it closed.
+fn trimmed(t: &Table) -> Vec<u8> {
     let cut = Cut::take(t);
-    let Some(at) = cut.get(&1) else { return 0 };
+    let Some(at) = cut.get(&1) else { return Vec::new() };
     match t.claim(at.node, at.links, TERMS, &worth, cut.guard()) {
         Claim::Closed { conns, value, .. } => {
             assert!(value <= TERMS.cutoff, "closed at {value}, above the cut-off");
-            conns.len()
+            conns.iter().map(|conn| *conn.entry.id()).collect()
         }
-        _ => 0,
+        _ => Vec::new(),
     }
+}
+
+/// The same. Returns how many they are.
+pub(super) fn trim(t: &Table) -> usize {
+    trimmed(t).len()
+}
+
+/// Which connections of a peer are being closed, in the order they came in.
+fn closing(links: Links<'_, Link>) -> Vec<u8> {
+    links.conns_in_order().filter(|conn| conn.is_closing()).map(|conn| *conn.entry.id()).collect()
 }
 
 /// A claim against a protect. Fails if a claim succeeds after `protect` has returned "not closed", or if both report the same.
@@ -153,6 +163,92 @@ fn a_claim_and_a_disconnect_keep_the_counts() {
         let closed = closed.load(Ordering::Relaxed);
         assert!(closed == 1 || closed == 2, "what was still held");
         assert_eq!((t.connections(), t.closing()), (1, 1), "counts do not drift");
+    });
+}
+
+/// A claim while one of the connections that it wants goes, and another one comes. Fails if one is being closed that was not claimed, or the other way
+/// round: so also if it is claimed again, or miscounted.
+/// Two threads, bound 3.
+#[test]
+fn what_was_claimed_is_closing_and_nothing_else() {
+    explore("what_was_claimed_is_closing_and_nothing_else", 3, 8_000, || {
+        let t = Arc::new(table());
+        t.link(1, 1);
+        t.link(1, 2);
+        let other = Arc::clone(&t);
+        let claimed = Arc::new(AtomicUsize::new(0));
+        let bits = |ids: Vec<u8>| ids.into_iter().map(|id| 1 << id).sum::<usize>();
+        let first = Arc::clone(&claimed);
+        together([Box::new(move || first.store(bits(trimmed(&other)), Ordering::Relaxed))], || {
+            assert!(t.unlink(1, 2), "it was there");
+            assert!(t.link(1, 3), "it is new");
+        });
+        // The second is no longer held.
+        let claimed = claimed.load(Ordering::Relaxed) & !bits(vec![2]);
+        let found = bits(t.read(&1, |_, links| closing(links)).expect("connected"));
+        assert_eq!(found, claimed, "what was claimed is being closed, and nothing else");
+        assert_eq!((t.connections(), t.closing()), (2, claimed.count_ones() as usize), "counts do not drift");
+        assert_eq!(bits(trimmed(&t)), bits(vec![1, 3]) & !claimed, "the next trim takes the others");
+        assert_eq!((t.connections(), t.closing()), (2, 2), "and they are counted");
+    });
+}
+
+/// A claim beside a protection that is lifted again. Fails if a connection is no longer being closed because its peer was protected, or not.
+/// Two threads, bound 3.
+#[test]
+fn a_protection_that_came_too_late_leaves_connections_closing() {
+    explore("a_protection_that_came_too_late_leaves_connections_closing", 3, 4_000, || {
+        let t = Arc::new(table());
+        t.link(1, 1);
+        t.link(1, 2);
+        let other = Arc::clone(&t);
+        let closed = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&closed);
+        let mut too_late = false;
+        together(
+            [Box::new(move || {
+                count.fetch_add(trim(&other), Ordering::Relaxed);
+            })],
+            || {
+                too_late = t.protect(&1, SHIELD, || 0).closing;
+                assert!(!t.unprotect(&1, SHIELD), "no other protection");
+            },
+        );
+        let first = closed.load(Ordering::Relaxed);
+        assert!(first == 2 || first == 0 && !too_late, "claimed before, if it was too late");
+        let found = t.read(&1, |_, links| closing(links).len());
+        assert_eq!(found, Some(first), "what was claimed is being closed");
+        assert_eq!((trim(&t), t.closing()), (2 - first, 2), "each is claimed once");
+    });
+}
+
+/// Snapshots before and beside a claim of two connections, of which one goes afterwards. Fails if the earlier one has anything of the claim, or if one
+/// has a part of it.
+/// Two threads, bound 3.
+#[test]
+fn a_cut_shows_a_claim_whole_or_not_at_all() {
+    explore("a_cut_shows_a_claim_whole_or_not_at_all", 3, 300, || {
+        let t = Arc::new(table());
+        t.link(1, 1);
+        t.link(1, 2);
+        let before = Cut::take(&t);
+        let seen = |cut: &Cut<'_, u64, Link, _>| {
+            cut.get(&1).map(|at| (at.links.conns().count(), closing(at.links).len())).expect("connected")
+        };
+        let other = Arc::clone(&t);
+        together(
+            [Box::new(move || {
+                assert_eq!(trim(&other), 2, "nothing else claims");
+                assert!(other.unlink(1, 2), "it was there");
+            })],
+            || {
+                let beside = seen(&Cut::take(&t));
+                assert!([(2, 0), (2, 2), (1, 1)].contains(&beside), "what the peer has been: {beside:?}");
+                assert_eq!(seen(&before), (2, 0), "two, and both open");
+            },
+        );
+        assert_eq!(seen(&before), (2, 0), "and so they stay");
+        assert_eq!((t.connections(), t.closing()), (1, 1), "one is gone, and the other is being closed");
     });
 }
 
