@@ -37,6 +37,14 @@ pub(super) fn trim(t: &Table) -> usize {
     trimmed(t).len()
 }
 
+/// What `step` does beside a trim on another thread. Returns how many connections that closed.
+fn beside_a_trim(t: &Arc<Table>, step: impl FnOnce()) -> usize {
+    let closed = Arc::new(AtomicUsize::new(0));
+    let (other, count) = (Arc::clone(t), Arc::clone(&closed));
+    together([Box::new(move || count.store(trim(&other), Ordering::Relaxed))], step);
+    closed.load(Ordering::Relaxed)
+}
+
 /// Which connections of a peer are being closed, in the order they came in.
 fn closing(links: Links<'_, Link>) -> Vec<u8> {
     links.conns_in_order().filter(|conn| conn.is_closing()).map(|conn| *conn.entry.id()).collect()
@@ -49,21 +57,12 @@ fn a_claim_and_a_protect_agree() {
     explore("a_claim_and_a_protect_agree", 3, 800, || {
         let t = Arc::new(table());
         t.link(1, 1);
-        let other = Arc::clone(&t);
-        let closed = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&closed);
         let mut too_late = false;
-        together(
-            [Box::new(move || {
-                count.fetch_add(trim(&other), Ordering::Relaxed);
-            })],
-            || {
-                too_late = t.protect(&1, SHIELD, || 0).closing;
-                assert_eq!(trim(&t), 0, "once protect has returned, no claim succeeds");
-            },
-        );
-        let closed = closed.load(Ordering::Relaxed) == 1;
-        assert_eq!(closed, too_late, "exactly one of closed and spared is reported");
+        let closed = beside_a_trim(&t, || {
+            too_late = t.protect(&1, SHIELD, || 0).closing;
+            assert_eq!(trim(&t), 0, "once protect has returned, no claim succeeds");
+        });
+        assert_eq!(closed == 1, too_late, "exactly one of closed and spared is reported");
     });
 }
 
@@ -74,18 +73,9 @@ fn two_claims_take_a_connection_once() {
     explore("two_claims_take_a_connection_once", 3, 500, || {
         let t = Arc::new(table());
         t.link(1, 1);
-        let other = Arc::clone(&t);
-        let closed = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&closed);
-        together(
-            [Box::new(move || {
-                count.fetch_add(trim(&other), Ordering::Relaxed);
-            })],
-            || {
-                closed.fetch_add(trim(&t), Ordering::Relaxed);
-            },
-        );
-        assert_eq!(closed.load(Ordering::Relaxed), 1, "claimed by exactly one of the two");
+        let mut one = 0;
+        let other = beside_a_trim(&t, || one = trim(&t));
+        assert_eq!(one + other, 1, "claimed by exactly one of the two");
         assert_eq!((t.connections(), t.closing()), (1, 1), "and counted once");
     });
 }
@@ -98,25 +88,14 @@ fn a_claim_does_not_take_a_peer_raised_above_the_cutoff() {
         let t = Arc::new(table());
         t.link(1, 1);
         t.add(1, TAG, 1);
-        let other = Arc::clone(&t);
-        let closed = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&closed);
-        together(
-            [Box::new(move || {
-                count.fetch_add(trim(&other), Ordering::Relaxed);
-            })],
-            || {
-                t.add(1, TAG, 10);
-                let closing =
-                    t.read(&1, |_, links| links.conns().all(|conn| conn.is_closing())).expect("held");
-                let closed_after = trim(&t);
-                assert_eq!(closed_after, 0, "nothing is closed once it is worth 11");
-                // Whether the first trim took it is decided by now.
-                closed.fetch_add(usize::from(closing) * 10, Ordering::Relaxed);
-            },
-        );
-        let closed = closed.load(Ordering::Relaxed);
-        assert!(closed == 0 || closed == 11, "claimed before it was raised, or never: {closed}");
+        let mut closing = 0;
+        let closed = beside_a_trim(&t, || {
+            t.add(1, TAG, 10);
+            // Whether the other trim took it is decided by now.
+            closing = t.read(&1, |_, links| self::closing(links).len()).expect("held");
+            assert_eq!(trim(&t), 0, "nothing is closed once it is worth 11");
+        });
+        assert_eq!(closed, closing, "claimed before it was raised, or never");
     });
 }
 
@@ -149,18 +128,7 @@ fn a_claim_and_a_disconnect_keep_the_counts() {
         let t = Arc::new(table());
         t.link(1, 1);
         t.link(1, 2);
-        let other = Arc::clone(&t);
-        let closed = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&closed);
-        together(
-            [Box::new(move || {
-                count.fetch_add(trim(&other), Ordering::Relaxed);
-            })],
-            || {
-                assert!(t.unlink(1, 1), "it was there");
-            },
-        );
-        let closed = closed.load(Ordering::Relaxed);
+        let closed = beside_a_trim(&t, || assert!(t.unlink(1, 1), "it was there"));
         assert!(closed == 1 || closed == 2, "what was still held");
         assert_eq!((t.connections(), t.closing()), (1, 1), "counts do not drift");
     });
@@ -201,20 +169,11 @@ fn a_protection_that_came_too_late_leaves_connections_closing() {
         let t = Arc::new(table());
         t.link(1, 1);
         t.link(1, 2);
-        let other = Arc::clone(&t);
-        let closed = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&closed);
         let mut too_late = false;
-        together(
-            [Box::new(move || {
-                count.fetch_add(trim(&other), Ordering::Relaxed);
-            })],
-            || {
-                too_late = t.protect(&1, SHIELD, || 0).closing;
-                assert!(!t.unprotect(&1, SHIELD), "no other protection");
-            },
-        );
-        let first = closed.load(Ordering::Relaxed);
+        let first = beside_a_trim(&t, || {
+            too_late = t.protect(&1, SHIELD, || 0).closing;
+            assert!(!t.unprotect(&1, SHIELD), "no other protection");
+        });
         assert!(first == 2 || first == 0 && !too_late, "claimed before, if it was too late");
         let found = t.read(&1, |_, links| closing(links).len());
         assert_eq!(found, Some(first), "what was claimed is being closed");
