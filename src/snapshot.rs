@@ -16,7 +16,7 @@ use smallvec::SmallVec;
 use crate::index::Node;
 use crate::peer::{Identified, Links, Peer, PeerTable, Tie};
 use crate::reclaim::{self, Guard};
-use crate::sync::{MODEL, mutant, prefetch_ahead};
+use crate::sync::{BATCH, MODEL, mutant, prefetch_ahead};
 use crate::versioned::State;
 
 /// A cut of `table`.
@@ -110,10 +110,6 @@ where
         Links::of(state.look()).map(|links| PeerAt { node, state, links })
     }
 }
-
-/// Records that a walk fetches at a time: enough to wait for the translations of their addresses together, and few enough for all their lines to be on
-/// their way at once.
-const BATCH: usize = 8;
 
 /// A walk over a cut's peers, some way ahead of which it fetches what they are made of.
 ///

@@ -18,7 +18,7 @@ use super::{Identified, Links, Peer, PeerTable, Tie};
 use crate::index::Node;
 use crate::reclaim::{self, Guard};
 use crate::sync::{AtomicBool, Ordering, fence, mutant};
-use crate::versioned::{Fresh, LinkEdit, MAX_TAG_ID, MAX_WEIGHT, State, TagEdit, TagId, saturate};
+use crate::versioned::{Fresh, LinkEdit, Linked, MAX_TAG_ID, MAX_WEIGHT, State, TagEdit, TagId, saturate};
 
 /// Plain tags' ids are below this, and so are decaying tags' numbers.
 pub(crate) const PLAIN_IDS: TagId = (1 << 30) - 2;
@@ -90,6 +90,11 @@ pub(crate) fn tagged(mut tags: impl Iterator<Item = (TagId, i64)>) -> impl Itera
         let (bumped, added) = (tags.next()?.1 as u64, tags.next()?.1 as u64);
         Some(Tagged::Decaying(DecayId(tag & !ROLE), Stored { value, bumped, added }))
     })
+}
+
+/// Whether a decaying value may be among the tags of `state`: it takes three of them.
+pub(crate) fn may_decay<L: Linked>(state: &State<L>) -> bool {
+    state.tags().len() >= 3
 }
 
 /// Whether a decaying tag still takes bumps.

@@ -32,9 +32,9 @@ use crate::reclaim::{self, Guard};
 use crate::sync::{AtomicUsize, Ordering, Padded, mutant};
 use crate::versioned::{Fresh, LinkEdit, Look, State, TagEdit, TagId, Upsert};
 
-#[cfg_attr(connmgr_loom, allow(unused_imports, reason = "for the crate's interface"))]
-pub(crate) use decaying::PLAIN_IDS;
 pub(crate) use decaying::{DecayId, Open, Stored, Tagged, tagged};
+#[cfg_attr(connmgr_loom, allow(unused_imports, reason = "for the crate's interface"))]
+pub(crate) use decaying::{PLAIN_IDS, may_decay};
 pub(crate) use record::{Conn, ConnEntry, Hashed, Identified, Links, NewConn, Peer, Tie};
 pub(crate) use removal::{Claim, ClaimTerms, ExpiryTerms};
 

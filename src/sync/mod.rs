@@ -46,6 +46,10 @@ pub(crate) fn prefetch_ahead<T>(value: *const T) {
     prefetch_line_ahead(value.wrapping_add(1).wrapping_byte_sub(1));
 }
 
+/// How many of a kind are fetched ahead at a time. A prefetch waits for the translation of its address, so a few in a row wait together; of too many the
+/// last wait until a processor that has so many lines on their way has room for more.
+pub(crate) const BATCH: usize = 8;
+
 /// Keeps a hot word on cache lines of its own.
 ///
 /// 128 bytes: x86-64 prefetches lines in pairs, and some AArch64 cores have 128-byte lines.

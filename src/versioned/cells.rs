@@ -180,12 +180,12 @@ mod tests {
         assert_eq!((sum(&[]), sum(&[(7, -3)]), sum(&[(7, -3), (1, 5)])), (Some(0), Some(-3), Some(2)));
         assert_eq!(
             sum(&[(7, i64::MIN), (1, i64::MIN)]),
-            Some(2 * super::super::MIN_WEIGHT),
+            Some(2 * crate::versioned::MIN_WEIGHT),
             "the least there is"
         );
         assert_eq!(
             sum(&[(7, i64::MAX), (1, i64::MAX)]),
-            Some(2 * super::super::MAX_WEIGHT),
+            Some(2 * crate::versioned::MAX_WEIGHT),
             "the most there is"
         );
         assert_eq!(sum(&[(7, 1), (1, 1), (2, 1)]), None, "more");

@@ -18,7 +18,7 @@ use super::Inner;
 use super::gate::{Lead, Meanwhile, Turn};
 use super::settings::Settings;
 use crate::connection::{CloseReason, Connection, Entry};
-use crate::peer::{ConnEntry, ExpiryTerms, Identified, Tagged, tagged};
+use crate::peer::{ConnEntry, ExpiryTerms, Identified, Tagged, may_decay, tagged};
 use crate::report::{PlannedPeer, TrimOutcome, TrimPlan, TrimReport, TrimTrigger};
 use crate::snapshot::{Cut, PeerAt};
 use crate::sync::prefetch_ahead;
@@ -231,8 +231,7 @@ where
         if at.links.is_away(at.state) && self.table.expire(at.node, terms, cut.guard()) {
             return true;
         }
-        // (Of two tags or fewer none is decaying: that takes three.)
-        if at.state.sum_of_few().is_some() {
+        if !may_decay(at.state) {
             return false;
         }
         for tag in tagged(at.state.tags()) {

@@ -2,11 +2,7 @@
 
 use super::keys::{Keys, Place};
 use crate::policy::Rank;
-use crate::sync::prefetch_ahead;
-
-/// Candidates that are fetched at a time. A prefetch waits for the translation of its address, so a few in a row wait together; of too many the last
-/// wait until a processor that has so many lines on their way has room for more.
-const BATCH: usize = 8;
+use crate::sync::{BATCH, prefetch_ahead};
 
 /// What may be put in order by a rank.
 pub(super) trait Ranked {
