@@ -11,8 +11,6 @@
 use std::hash::{BuildHasher, Hash};
 use std::mem;
 
-use smallvec::SmallVec;
-
 use crate::index::Node;
 use crate::peer::{Identified, Links, Peer, PeerTable, Tie};
 use crate::reclaim::{self, Guard};
@@ -91,8 +89,16 @@ where
 
     fn walk<'c>(&'c self, fetch: impl Fn(&'c Node<Peer<K, C>>)) -> impl Iterator<Item = PeerAt<'c, K, C>> {
         let nodes = self.table.index().walk(self.guard()).inspect(move |node| fetch(node));
-        let (met, known) = (SmallVec::new(), SmallVec::new());
-        Walk { cut: self, nodes, met, known, seen: SmallVec::new(), ready: SmallVec::new(), at: 0 }
+        let (met, known) = (Vec::with_capacity(BATCH), Vec::with_capacity(BATCH));
+        Walk {
+            cut: self,
+            nodes,
+            met,
+            known,
+            seen: Vec::with_capacity(BATCH),
+            ready: Vec::with_capacity(BATCH),
+            at: 0,
+        }
     }
 
     /// One peer of the cut.
@@ -119,13 +125,13 @@ struct Walk<'c, I, K: Send + Sync + 'static, C: Send + Sync + 'static, S> {
     cut: &'c Cut<'c, K, C, S>,
     nodes: I,
     /// Records that are being fetched.
-    met: SmallVec<[&'c Node<Peer<K, C>>; BATCH]>,
+    met: Vec<&'c Node<Peer<K, C>>>,
     /// Records whose states are being fetched.
-    known: SmallVec<[&'c Node<Peer<K, C>>; BATCH]>,
+    known: Vec<&'c Node<Peer<K, C>>>,
     /// Peers whose links are being fetched.
-    seen: SmallVec<[PeerAt<'c, K, C>; BATCH]>,
+    seen: Vec<PeerAt<'c, K, C>>,
     /// Peers whose first connection is being fetched, or has been: from [`Self::at`] on they are next.
-    ready: SmallVec<[PeerAt<'c, K, C>; BATCH]>,
+    ready: Vec<PeerAt<'c, K, C>>,
     at: usize,
 }
 

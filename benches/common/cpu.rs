@@ -9,8 +9,6 @@ pub struct Usage {
     pub on: Duration,
     /// How often it gave the processor up, to wait for something.
     pub waits: i64,
-    /// How often the processor was taken from it.
-    pub preemptions: i64,
 }
 
 /// What the calling thread has had.
@@ -21,18 +19,14 @@ pub fn usage() -> Usage {
 
     let on = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).expect("a clock that Linux has");
     let switches = getrusage(UsageWho::RUSAGE_THREAD).expect("what Linux counts");
-    Usage {
-        on: on.into(),
-        waits: switches.voluntary_context_switches(),
-        preemptions: switches.involuntary_context_switches(),
-    }
+    Usage { on: on.into(), waits: switches.voluntary_context_switches() }
 }
 
 /// Unknown here: everything counts as the thread's own doing.
 #[cfg(not(target_os = "linux"))]
 pub fn usage() -> Usage {
     static ORIGIN: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
-    Usage { on: ORIGIN.get_or_init(std::time::Instant::now).elapsed(), waits: 0, preemptions: 0 }
+    Usage { on: ORIGIN.get_or_init(std::time::Instant::now).elapsed(), waits: 0 }
 }
 
 /// The processor time that `work`, which waits for nobody, takes on this thread, and what it gives: other programs' share of the

@@ -211,7 +211,8 @@ where
 }
 
 /// How many connections a peer has open, and what a policy is shown of it; `None` if it is exempt.
-#[inline]
+// In line, or what it returns goes through memory, and is read by other sizes than it was written: each such read waits for the write.
+#[inline(always)]
 fn candidate<P, C: Connection>(
     at: &PeerAt<'_, P, Entry<C>>,
     basis: &Basis<'_>,
