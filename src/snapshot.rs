@@ -89,16 +89,7 @@ where
 
     fn walk<'c>(&'c self, fetch: impl Fn(&'c Node<Peer<K, C>>)) -> impl Iterator<Item = PeerAt<'c, K, C>> {
         let nodes = self.table.index().walk(self.guard()).inspect(move |node| fetch(node));
-        let (met, known) = (Vec::with_capacity(BATCH), Vec::with_capacity(BATCH));
-        Walk {
-            cut: self,
-            nodes,
-            met,
-            known,
-            seen: Vec::with_capacity(BATCH),
-            ready: Vec::with_capacity(BATCH),
-            at: 0,
-        }
+        Walk { cut: self, nodes, met: batch(), known: batch(), seen: batch(), ready: batch(), at: 0 }
     }
 
     /// One peer of the cut.
@@ -133,6 +124,10 @@ struct Walk<'c, I, K: Send + Sync + 'static, C: Send + Sync + 'static, S> {
     /// Peers whose first connection is being fetched, or has been: from [`Self::at`] on they are next.
     ready: Vec<PeerAt<'c, K, C>>,
     at: usize,
+}
+
+fn batch<T>() -> Vec<T> {
+    Vec::with_capacity(BATCH)
 }
 
 impl<'c, I, K, C, S> Walk<'c, I, K, C, S>

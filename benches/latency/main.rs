@@ -275,8 +275,8 @@ fn growth<S: Subject<PeerId>>(world: &World<PeerId>) -> [Result; 2] {
     })
 }
 
-/// Has the allocator merge what has been freed. That of glibc leaves small blocks as they are until a large one is wanted of their arena: whoever
-/// that was would stand still for half a second, for the million peers of the subject before.
+/// Has the allocator merge what has been freed, and give back what it can, so that all begin with as little. That of glibc leaves small blocks as they are until
+/// a large one is wanted in their arena, or freed: whoever does that would stand still for half a second, for the million peers of the subject before.
 fn tidy_allocator() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: it may be called at any time.

@@ -1,12 +1,16 @@
 //! Times of calls, and how much of them is the scheduler's or the hypervisor's doing.
 //!
-//! Calls are timed back to back: the end of one is the beginning of the next, so that nothing falls between. A call that took long is
-//! looked into. How long the thread was off a processor since it was last looked into is wall time less CPU time; and the
-//! kernel counts whether it left by itself: then it waited for something, a lock perhaps, be it a table's, the allocator's or the kernel's, and all
-//! of the call's time is its *own*. If it did not wait, the time off was taken from it, and its own time is the rest: by another thread, or, where it was
-//! not even preempted, by the hypervisor, whose share Linux leaves out of CPU time (steal time, `CONFIG_PARAVIRT_TIME_ACCOUNTING`). Where the kernel does
-//! not know that share, it counts as own, as does what the kernel does in interrupts; and a lock that yields the processor while it waits, as `parking_lot`'s do at first, looks preempted, in its favour. The floor, which does nothing that could take long, shows how much that is. Own stalls are counted apart by
-//! whether the thread waited.
+//! Calls are timed back to back: the end of one is the beginning of the next, so that nothing falls between but the looking into calls that took long. How long the
+//! thread was off a processor is wall time less CPU time, and the kernel counts how often it left by itself, to wait for something: a lock perhaps, be it a table's, the allocator's or the
+//! kernel's. If it waited, all of the call's time is its *own*. If not, the time off was taken from it, by another thread or, where it was not even preempted, by the
+//! hypervisor, and its own time is the rest. Own stalls are counted apart in which the thread waited, and was on a processor for no stall's time.
+//!
+//! Both are read at the beginning of an account, of [`ACCOUNT`] calls at most, and after each long call, which begins a new one. So what is taken from short calls of an account, less than
+//! [`LONG`] each, counts against its long one.
+//!
+//! Linux leaves what a hypervisor takes out of CPU time where it knows (steal time, `CONFIG_PARAVIRT_TIME_ACCOUNTING`), else it counts as own. So does what the kernel does in interrupts, unless
+//! it accounts for that (`CONFIG_IRQ_TIME_ACCOUNTING`). The floor, which does nothing that could take long, shows how much of such there is. A lock that yields the processor while it waits, as
+//! `parking_lot`'s do at first, looks preempted, in its favour.
 
 use std::time::{Duration, Instant};
 
@@ -150,11 +154,13 @@ impl Meter {
     fn look_into(&mut self, now: Instant, took: Duration) {
         let used = usage();
         let (began, before) = self.since;
-        let off = (now - began).saturating_sub(used.on.saturating_sub(before.on));
+        let on = used.on.saturating_sub(before.on);
         let waited = used.waits > before.waits;
+        let off = (now - began).saturating_sub(on);
         let own = if !waited && took > LONG { took.saturating_sub(off) } else { took };
         self.times.record(took, own);
-        self.times.waited += u64::from(waited && own > STALL);
+        self.times.waited += u64::from(waited && own > STALL && on <= STALL);
+        let used = usage();
         self.last = Instant::now();
         self.since = (self.last, used);
         self.left = ACCOUNT;

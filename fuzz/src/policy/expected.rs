@@ -45,44 +45,64 @@ pub fn expect(
         lowest_kept: None,
     };
     let mut left: VecDeque<&Standing> = order.iter().copied().collect();
-    // In an emergency, those protected since wait for their turn with the protected.
-    let mut protected_since: VecDeque<&Standing> = VecDeque::new();
+    // In an emergency those who are spared have another turn, whatever they are worth by then: who was raised, before any who is protected,
+    let mut raised: VecDeque<&Standing> = VecDeque::new();
+    // and who was protected since, or raised and protected, after all others.
+    let mut last: VecDeque<(&Standing, SpareReason)> = VecDeque::new();
     let mut done = 0;
     while done < task.target {
-        let late = left.is_empty();
-        let Some(standing) = left.pop_front().or_else(|| protected_since.pop_front()) else {
+        let only_protected = left.front().is_none_or(|standing| standing.protected);
+        let (standing, again, protected_too) = if only_protected && let Some(standing) = raised.pop_front() {
+            (standing, true, false)
+        } else if let Some(standing) = left.pop_front() {
+            (standing, false, standing.protected)
+        } else if let Some((standing, _)) = last.pop_front() {
+            (standing, true, true)
+        } else {
             break;
         };
         let member = &after[standing.peer as usize];
         expected.cutoff = expected.cutoff.max(Some(standing.value));
         let kept = member.kept(standing.open.len());
-        let spare = |reason| SparedPeer { peer: standing.peer, value: standing.value, reason };
         if kept.is_empty() {
             done += standing.open.len();
             expected.gone += standing.open.len();
-        } else if why == Why::Emergency && member.protected && !standing.protected && !late {
-            protected_since.push_back(standing);
-        } else if why == Why::Asked && member.protected {
-            expected.spared.push(spare(SpareReason::Protected));
+            continue;
+        }
+        let spared = if member.protected && !protected_too {
+            Some(SpareReason::Protected)
         } else if why == Why::Asked && in_grace(member) {
-            expected.spared.push(spare(SpareReason::InGrace));
-        } else if Some(member.value) > expected.cutoff {
-            expected.spared.push(spare(SpareReason::ValueRaised));
+            Some(SpareReason::InGrace)
+        } else if Some(member.value) > expected.cutoff && !again {
+            Some(SpareReason::ValueRaised)
         } else {
-            done += standing.open.len();
-            expected.gone += standing.open.len() - kept.len();
-            let reason = if why == Why::Asked { CloseReason::Trim } else { CloseReason::Emergency };
-            let (peer, value, protected) = (standing.peer, member.value, member.protected);
-            let inbound = kept.iter().filter(|line| line.direction() == Direction::Inbound).count();
-            let connections = kept.len();
-            expected.closed.push(ClosedPeer { peer, value, connections, inbound, reason, protected });
+            None
+        };
+        match (why, spared) {
+            (Why::Asked, Some(reason)) => expected.spared.push(spare(standing, reason)),
+            (Why::Emergency, Some(SpareReason::ValueRaised)) if !standing.protected => {
+                raised.push_back(standing)
+            }
+            (Why::Emergency, Some(reason)) => last.push_back((standing, reason)),
+            (_, None) => {
+                done += standing.open.len();
+                expected.gone += standing.open.len() - kept.len();
+                expected.cutoff = expected.cutoff.max(Some(member.value));
+                let reason = if why == Why::Asked { CloseReason::Trim } else { CloseReason::Emergency };
+                let (peer, value, protected) = (standing.peer, member.value, member.protected);
+                let inbound = kept.iter().filter(|line| line.direction() == Direction::Inbound).count();
+                let connections = kept.len();
+                expected.closed.push(ClosedPeer { peer, value, connections, inbound, reason, protected });
+            }
         }
     }
-    for standing in protected_since {
-        let (peer, value) = (standing.peer, standing.value);
-        expected.spared.push(SparedPeer { peer, value, reason: SpareReason::Protected });
-    }
+    expected.spared.extend(raised.iter().map(|standing| spare(standing, SpareReason::ValueRaised)));
+    expected.spared.extend(last.iter().map(|(standing, reason)| spare(standing, *reason)));
     expected.lowest_kept = left.iter().map(|standing| standing.value).min();
     expected.outcome = task.outcome(done);
     expected
+}
+
+fn spare(standing: &Standing, reason: SpareReason) -> SparedPeer<u64> {
+    SparedPeer { peer: standing.peer, value: standing.value, reason }
 }

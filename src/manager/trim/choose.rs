@@ -211,7 +211,7 @@ where
 }
 
 /// How many connections a peer has open, and what a policy is shown of it; `None` if it is exempt.
-// In line, or what it returns goes through memory, and is read by other sizes than it was written: each such read waits for the write.
+// In line, or what it returns goes through memory, and is read in wider pieces than it was written in: such a read waits until the writes are done.
 #[inline(always)]
 fn candidate<P, C: Connection>(
     at: &PeerAt<'_, P, Entry<C>>,
