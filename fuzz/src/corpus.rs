@@ -9,14 +9,79 @@ use std::path::{Path, PathBuf};
 ///
 /// If the target does on one of them, having told which.
 pub fn replay(target: &str, run: impl Fn(&[u8])) -> usize {
+    let files = files(target);
+    files.iter().for_each(|file| replay_file(file, &run));
+    files.len()
+}
+
+/// Runs `target` on inputs that are like those kept, the same ones every time: each file with a few changes, as often as is said. So what the targets hold the
+/// crate against is held against it, also where no fuzzer is.
+///
+/// # Panics
+///
+/// If the target does on one of them, having told its bytes.
+pub fn run_changed(target: &str, run: impl Fn(&[u8]), times: usize) {
+    /// Says what the input was, if its run panics.
+    struct Told<'i>(&'i [u8]);
+    impl Drop for Told<'_> {
+        fn drop(&mut self) {
+            if std::thread::panicking() {
+                eprintln!("by {:?}", self.0);
+            }
+        }
+    }
+    let kept: Vec<Vec<u8>> = files(target).iter().map(|file| read(file)).collect();
+    let mut random = Random(0);
+    for _ in 0..times {
+        for input in &kept {
+            let mut input = input.clone();
+            for _ in 0..=random.below(4) {
+                change(&mut input, &kept[random.below(kept.len())], &mut random);
+            }
+            let _told = Told(&input);
+            run(&input);
+        }
+    }
+}
+
+/// Changes a byte, takes some out, doubles some, or puts in some of another input.
+fn change(input: &mut Vec<u8>, other: &[u8], random: &mut Random) {
+    let at = random.below(input.len() + 1);
+    let end = (at + random.below(32)).min(input.len());
+    match random.below(4) {
+        0 if at < input.len() => input[at] = random.below(256) as u8,
+        1 => drop(input.drain(at..end)),
+        2 => input.extend_from_within(at..end),
+        _ => {
+            let from = random.below(other.len() + 1);
+            let some = &other[from..(from + random.below(64)).min(other.len())];
+            input.splice(at..end, some.iter().copied());
+        }
+    }
+}
+
+/// Numbers that look random: splitmix64 (Steele, Lea and Flood, 2014).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((mixed ^ mixed >> 31) % bound as u64) as usize
+    }
+}
+
+fn files(target: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
     let entries = fs::read_dir(&folder).expect("a target has a corpus");
     let mut files: Vec<PathBuf> = entries.map(|entry| entry.expect("readable").path()).collect();
     files.sort();
-    for file in &files {
-        replay_file(file, &run);
-    }
-    files.len()
+    files
+}
+
+fn read(file: &Path) -> Vec<u8> {
+    fs::read(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
 }
 
 /// Replays one file.
@@ -34,7 +99,7 @@ pub fn replay_file(file: &Path, run: impl Fn(&[u8])) {
             }
         }
     }
-    let bytes = fs::read(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    let bytes = read(file);
     let _told = Told(file);
     run(&bytes);
 }
