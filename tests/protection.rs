@@ -215,6 +215,32 @@ fn an_emergency_closes_peers_raised_after_they_were_chosen_before_any_protected_
     );
 }
 
+/// It was put off until after protected ones, as it had been one when it was chosen.
+#[test]
+fn an_emergency_closes_a_peer_unprotected_and_raised_after_it_was_chosen_before_other_protected_ones() {
+    let manager = BasicConnManager::<u64, Probe>::builder().low_water(1).high_water(9).background(false);
+    let manager = Arc::new(manager.build().unwrap());
+    let weak = Arc::downgrade(&manager);
+    for peer in 0..2 {
+        let weak = weak.clone();
+        // Asked after the snapshot was taken.
+        let raise = move || {
+            let manager = weak.upgrade().expect("the manager lives");
+            manager.unprotect(&0, "p");
+            manager.tag_peer(&0, "value", 9);
+            Some(1)
+        };
+        manager.connected(&peer, Probe::new(peer, raise));
+        manager.tag_peer(&peer, "value", 1 + peer as i64);
+        let _ = manager.protect(&peer, "p");
+    }
+    let report = manager.force_trim();
+    let values: Vec<_> = report.closed.iter().map(|peer| (peer.peer, peer.value, peer.protected)).collect();
+    assert_eq!(values, [(0, 9, false)], "the one that nothing protects any more");
+    assert_eq!((report.outcome, report.cutoff), (TrimOutcome::Reached, Some(9)), "as low as was asked");
+    assert_eq!((report.spared.len(), report.lowest_kept), (0, Some(2)), "the protected one was not touched");
+}
+
 #[test]
 fn a_connection_id_used_again_is_a_new_connection() {
     let manager = manager(1, 9);

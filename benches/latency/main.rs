@@ -86,7 +86,7 @@ struct Line<'a> {
     arriving: meter::Percentiles,
     stalls_over_1ms_wall: u64,
     stalls_over_1ms_own: u64,
-    /// Of the own ones, those in which the thread waited for something.
+    /// Of the own ones, those in which the thread waited for something, and did nothing else for so long.
     stalls_over_1ms_waited: u64,
 }
 
@@ -275,7 +275,7 @@ fn growth<S: Subject<PeerId>>(world: &World<PeerId>) -> [Result; 2] {
     })
 }
 
-/// Has the allocator merge what has been freed, and give back what it can, so that all begin with as little. That of glibc leaves small blocks as they are until
+/// Has the allocator merge what has been freed, and give back what it can, so that all begin alike. That of glibc leaves small blocks as they are until
 /// a large one is wanted in their arena, or freed: whoever does that would stand still for half a second, for the million peers of the subject before.
 fn tidy_allocator() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
@@ -340,7 +340,7 @@ fn run(quick: bool) {
         (stalls + result.times.own_stalls(), waited + result.times.waited_stalls())
     });
     verdict("latency", "own stalls over 1 ms while growing", stalls as f64, 0.0);
-    verdict("latency", "those of them in which the thread did not wait", (stalls - waited) as f64, 0.0);
+    verdict("latency", "those of them in which the thread did not just wait", (stalls - waited) as f64, 0.0);
 }
 
 fn main() -> ExitCode {

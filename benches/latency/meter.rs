@@ -1,15 +1,15 @@
 //! Times of calls, and how much of them is the scheduler's or the hypervisor's doing.
 //!
-//! Calls are timed back to back: the end of one is the beginning of the next, so that nothing falls between but the looking into calls that took long. How long the
-//! thread was off a processor is wall time less CPU time, and the kernel counts how often it left by itself, to wait for something: a lock perhaps, be it a table's, the allocator's or the
-//! kernel's. If it waited, all of the call's time is its *own*. If not, the time off was taken from it, by another thread or, where it was not even preempted, by the
-//! hypervisor, and its own time is the rest. Own stalls are counted apart in which the thread waited, and was on a processor for no stall's time.
+//! Calls are timed back to back: the end of one is the beginning of the next, so that nothing falls between but the looking into calls that took long, and the beginning of
+//! accounts. How long the thread was off a processor is wall time less CPU time, and the kernel counts how often it left by itself, to wait for something: a lock perhaps, be it a
+//! table's, the allocator's or the kernel's. If it waited, all of the call's time is its *own*. If not, the time off was taken from it, by another thread or, where it was not even
+//! preempted, by the hypervisor, and its own time is the rest. Own stalls in which the thread waited, and was on a processor for no stall's time, are counted apart.
 //!
-//! Both are read at the beginning of an account, of [`ACCOUNT`] calls at most, and after each long call, which begins a new one. So what is taken from short calls of an account, less than
-//! [`LONG`] each, counts against its long one.
+//! All this is read at the beginning of an account, of [`ACCOUNT`] calls at most, and after each long call, which begins a new one. So it is of the short calls before a long one, too: what was taken from
+//! them, less than [`LONG`] each, makes that one look shorter (some µs were seen, of accounts in which nothing else was taken), and their time on a processor, should it wait, may make it one that did not.
 //!
-//! Linux leaves what a hypervisor takes out of CPU time where it knows (steal time, `CONFIG_PARAVIRT_TIME_ACCOUNTING`), else it counts as own. So does what the kernel does in interrupts, unless
-//! it accounts for that (`CONFIG_IRQ_TIME_ACCOUNTING`). The floor, which does nothing that could take long, shows how much of such there is. A lock that yields the processor while it waits, as
+//! Linux does not count as CPU time what a hypervisor takes, where it knows of it (steal time, `CONFIG_PARAVIRT_TIME_ACCOUNTING`); where not, that counts as own. So does what the kernel does in interrupts,
+//! unless it accounts for that (`CONFIG_IRQ_TIME_ACCOUNTING`). The floor, which does nothing that could take long, shows how much of that there is. A lock that yields the processor while it waits, as
 //! `parking_lot`'s do at first, looks preempted, in its favour.
 
 use std::time::{Duration, Instant};
@@ -31,7 +31,7 @@ const STALL: Duration = Duration::from_millis(1);
 pub struct Times {
     wall: Histogram<u64>,
     own: Histogram<u64>,
-    /// Own stalls in which the thread waited.
+    /// Own stalls in which the thread waited, and did nothing else for so long.
     waited: u64,
 }
 
@@ -92,7 +92,7 @@ impl Times {
         stalls(&self.own)
     }
 
-    /// In how many of those the thread gave its processor up, to wait for something.
+    /// In how many of those the thread gave its processor up, to wait for something, and did nothing else for so long.
     pub fn waited_stalls(&self) -> u64 {
         self.waited
     }

@@ -19,14 +19,18 @@ pub fn replay(target: &str, run: impl Fn(&[u8])) -> usize {
 ///
 /// # Panics
 ///
-/// If the target does on one of them, having told its bytes.
+/// If the target does on one of them, having told in which file that is now.
 pub fn run_changed(target: &str, run: impl Fn(&[u8]), times: usize) {
-    /// Says what the input was, if its run panics.
+    /// Keeps the input, if its run panics.
     struct Told<'i>(&'i [u8]);
     impl Drop for Told<'_> {
         fn drop(&mut self) {
             if std::thread::panicking() {
-                eprintln!("by {:?}", self.0);
+                let file = std::env::temp_dir().join("connmgr-fuzz-input");
+                match fs::write(&file, self.0) {
+                    Ok(()) => eprintln!("by {}", file.display()),
+                    Err(_) => eprintln!("by {:?}", self.0),
+                }
             }
         }
     }
@@ -44,7 +48,7 @@ pub fn run_changed(target: &str, run: impl Fn(&[u8]), times: usize) {
     }
 }
 
-/// Changes a byte, takes some out, doubles some, or puts in some of another input.
+/// Changes a byte, takes some out, repeats some at the end, or puts in some of another input.
 fn change(input: &mut Vec<u8>, other: &[u8], random: &mut Random) {
     let at = random.below(input.len() + 1);
     let end = (at + random.below(32)).min(input.len());

@@ -43,7 +43,7 @@ pub(crate) enum Claim<C: Send + Sync + 'static> {
     /// The peer has been protected since.
     Protected,
     /// Its value has been raised above the cut-off since.
-    Raised,
+    Raised { protected: bool },
     /// It was first seen too recently, now.
     InGrace,
 }
@@ -96,7 +96,7 @@ where
             }
             // A first look, which freezes nothing; the sum that counts is taken of frozen cells.
             if now_worth(state) > terms.cutoff && !mutant!("claim-without-value-check") {
-                return Claim::Raised;
+                return Claim::Raised { protected };
             }
             let edit = links.with_closing(taken);
             match node.state.edit(look, TagEdit::KeepIf(&fit), edit, &self.epoch, node, guard) {
@@ -104,7 +104,7 @@ where
                     self.counts.0.closing.fetch_add(conns.len(), Ordering::Relaxed);
                     return Claim::Closed { conns, value: value.get(), protected };
                 }
-                Err(Refused::Unfit) => return Claim::Raised,
+                Err(Refused::Unfit) => return Claim::Raised { protected },
                 Err(Refused::Raced) => {}
             }
         }

@@ -108,7 +108,7 @@ pub struct TrimReport<P> {
     pub outcome: TrimOutcome,
     /// Whether this is the report of a trim that was running already, which the call waited for.
     pub joined: bool,
-    /// The peers it closed, in the order they were claimed: lowest rank first.
+    /// The peers it closed, in the order they were claimed: lowest rank first, and after them whom an emergency came back to.
     pub closed: Vec<ClosedPeer<P>>,
     /// The connections it closed.
     pub closed_connections: usize,

@@ -40,7 +40,7 @@ pub fn expect(
         spared: Vec::new(),
         gone: 0,
         outcome: TrimOutcome::Reached,
-        // Nobody worth more than this is closed, from the first claim on.
+        // Nobody worth more than this is closed, from the first claim on, unless an emergency comes back to it.
         cutoff: first_chosen.map(|standing| standing.value).max(),
         lowest_kept: None,
     };
@@ -80,7 +80,7 @@ pub fn expect(
         };
         match (why, spared) {
             (Why::Asked, Some(reason)) => expected.spared.push(spare(standing, reason)),
-            (Why::Emergency, Some(SpareReason::ValueRaised)) if !standing.protected => {
+            (Why::Emergency, Some(SpareReason::ValueRaised)) if !member.protected => {
                 raised.push_back(standing)
             }
             (Why::Emergency, Some(reason)) => last.push_back((standing, reason)),

@@ -57,7 +57,7 @@ where
     /// Closes connections down to the low watermark in an emergency: without regard to grace and silence, unprotected peers
     /// first and protected ones (those protected meanwhile included) only if that is not enough; in the order of
     /// [`ByValue`](crate::ByValue), but for more streams first. Peers raised meanwhile above the cut-off go last of the unprotected
-    /// ones, at their new value.
+    /// ones, in the order they had; who was unprotected meanwhile goes in its turn among the protected ones.
     ///
     /// It waits for a running trim and then runs its own. Otherwise as [`trim_open_conns`](Self::trim_open_conns).
     ///

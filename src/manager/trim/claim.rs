@@ -42,8 +42,8 @@ impl Turns {
         raised.pop_front().or_else(|| protected.pop_front()).map(|(again, _)| (again, true))
     }
 
-    fn put_off(&mut self, spared: Place, reason: SpareReason) {
-        let protected = spared.is_protected() || reason == SpareReason::Protected;
+    /// What protects a peer now counts, not what did when it was chosen.
+    fn put_off(&mut self, spared: Place, reason: SpareReason, protected: bool) {
         self.put_off[usize::from(protected)].push_back((spared.protected(protected), reason));
     }
 }
@@ -112,7 +112,7 @@ where
             let worth = |tags: &Tags| worths.worth(tags);
             let terms = basis.claim_terms(claims_at, cutoff, emergency && next.is_protected());
             let claim = |terms| self.table.claim(peer.node, peer.links, terms, &worth, cut.guard());
-            let reason = match terms.map_or(Claim::InGrace, claim) {
+            let (reason, protected) = match terms.map_or(Claim::InGrace, claim) {
                 Claim::Closed { conns, value, protected } => {
                     let (connections, reason) = (conns.len(), claimed.reason);
                     let inbound = conns.iter().filter(|conn| conn.is_inbound()).count();
@@ -133,12 +133,12 @@ where
                     report.gone += peer.connections;
                     continue;
                 }
-                Claim::Protected => SpareReason::Protected,
-                Claim::Raised => SpareReason::ValueRaised,
-                Claim::InGrace => SpareReason::InGrace,
+                Claim::Protected => (SpareReason::Protected, true),
+                Claim::Raised { protected } => (SpareReason::ValueRaised, protected),
+                Claim::InGrace => (SpareReason::InGrace, false),
             };
             if emergency {
-                turns.put_off(next, reason);
+                turns.put_off(next, reason, protected);
                 continue;
             }
             report.spared.push(SparedPeer { peer: id, value: peer.value, reason });
