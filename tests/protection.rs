@@ -149,23 +149,20 @@ fn a_peer_raised_above_the_cut_off_after_it_was_chosen_is_spared() {
     assert_eq!(closes(&conns), [0, 1, 1, 1, 0, 0], "as reported");
 }
 
-#[test]
-fn an_emergency_spares_a_peer_protected_after_it_was_chosen_as_unprotected() {
-    let manager = Arc::new(
-        BasicConnManager::<u64, Probe>::builder()
-            .low_water(1)
-            .high_water(9)
-            .background(false)
-            .build()
-            .unwrap(),
-    );
-    let weak = Arc::downgrade(&manager);
-    let conns: Vec<_> = (0..4)
+/// A manager whose emergencies run `meanwhile` between snapshot and claims, as it asks connections for their streams: they have a policy of their own. Its
+/// peers are worth their numbers.
+fn with_meanwhile_in_emergencies(
+    low: usize,
+    peers: u64,
+    meanwhile: impl Fn(&BasicConnManager<u64, Probe>) + Clone + Send + Sync + 'static,
+) -> (Arc<BasicConnManager<u64, Probe>>, Vec<Probe>) {
+    let manager = BasicConnManager::<u64, Probe>::builder().low_water(low).high_water(9).background(false);
+    let manager = Arc::new(manager.build().unwrap());
+    let conns: Vec<_> = (0..peers)
         .map(|peer| {
-            let weak = weak.clone();
-            // Asked after the snapshot was taken.
+            let (weak, meanwhile) = (Arc::downgrade(&manager), meanwhile.clone());
             Probe::new(peer, move || {
-                let _ = weak.upgrade().expect("the manager lives").protect(&0, "p");
+                meanwhile(&weak.upgrade().expect("the manager lives"));
                 Some(1)
             })
         })
@@ -174,6 +171,14 @@ fn an_emergency_spares_a_peer_protected_after_it_was_chosen_as_unprotected() {
         manager.connected(&peer, conn.clone());
         manager.tag_peer(&peer, "value", peer as i64);
     }
+    (manager, conns)
+}
+
+#[test]
+fn an_emergency_spares_a_peer_protected_after_it_was_chosen_as_unprotected() {
+    let (manager, conns) = with_meanwhile_in_emergencies(1, 4, |manager| {
+        let _ = manager.protect(&0, "p");
+    });
     let report = manager.force_trim();
     assert_eq!(conns[0].closes(), 0, "protect had returned before the claim");
     assert_eq!(closed(&report), [1, 2, 3], "the others made up for it");
@@ -183,20 +188,9 @@ fn an_emergency_spares_a_peer_protected_after_it_was_chosen_as_unprotected() {
 /// It spared unprotected peers that had been raised, closed a protected one in their place, and missed its target.
 #[test]
 fn an_emergency_closes_peers_raised_after_they_were_chosen_before_any_protected_one() {
-    let manager = BasicConnManager::<u64, Probe>::builder().low_water(2).high_water(9).background(false);
-    let manager = Arc::new(manager.build().unwrap());
-    let weak = Arc::downgrade(&manager);
-    for peer in 0..5 {
-        let weak = weak.clone();
-        // Asked after the snapshot was taken.
-        let raise = move || {
-            let manager = weak.upgrade().expect("the manager lives");
-            (0..2).for_each(|peer| manager.tag_peer(&peer, "value", 100 - peer as i64));
-            Some(1)
-        };
-        manager.connected(&peer, Probe::new(peer, raise));
-        manager.tag_peer(&peer, "value", peer as i64);
-    }
+    let (manager, _) = with_meanwhile_in_emergencies(2, 5, |manager| {
+        (0..2).for_each(|peer| manager.tag_peer(&peer, "value", 100 - peer as i64));
+    });
     for peer in 3..5 {
         let _ = manager.protect(&peer, "p");
     }
@@ -218,19 +212,11 @@ fn an_emergency_closes_peers_raised_after_they_were_chosen_before_any_protected_
 /// It was put off until after protected ones, as it had been one when it was chosen.
 #[test]
 fn an_emergency_closes_a_peer_unprotected_and_raised_after_it_was_chosen_before_other_protected_ones() {
-    let manager = BasicConnManager::<u64, Probe>::builder().low_water(1).high_water(9).background(false);
-    let manager = Arc::new(manager.build().unwrap());
-    let weak = Arc::downgrade(&manager);
+    let (manager, _) = with_meanwhile_in_emergencies(1, 2, |manager| {
+        manager.unprotect(&0, "p");
+        manager.tag_peer(&0, "value", 9);
+    });
     for peer in 0..2 {
-        let weak = weak.clone();
-        // Asked after the snapshot was taken.
-        let raise = move || {
-            let manager = weak.upgrade().expect("the manager lives");
-            manager.unprotect(&0, "p");
-            manager.tag_peer(&0, "value", 9);
-            Some(1)
-        };
-        manager.connected(&peer, Probe::new(peer, raise));
         manager.tag_peer(&peer, "value", 1 + peer as i64);
         let _ = manager.protect(&peer, "p");
     }

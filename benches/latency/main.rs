@@ -217,8 +217,19 @@ fn beside_trims(turns: usize, lasts: Duration) -> Vec<Result> {
     results
 }
 
+/// Has the allocator merge what has been freed, and give back what it can, so that all begin alike. That of glibc leaves small blocks as they are until
+/// a large one is wanted in their arena, or freed: whoever does that would stand still for half a second, for the million peers of the subject before.
+fn tidy_allocator() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: it may be called at any time.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// A table grows under one thread that adds peers and one that updates those added; what either saw.
 fn growth<S: Subject<PeerId>>(world: &World<PeerId>) -> [Result; 2] {
+    tidy_allocator();
     let (first, last) = GROWTH;
     let subject = &S::empty(if S::NAME == "floor" { last } else { 0 });
     let add = |peer: usize, lap: &mut dyn FnMut()| {
@@ -275,27 +286,18 @@ fn growth<S: Subject<PeerId>>(world: &World<PeerId>) -> [Result; 2] {
     })
 }
 
-/// Has the allocator merge what has been freed, and give back what it can, so that all begin alike. That of glibc leaves small blocks as they are until
-/// a large one is wanted in their arena, or freed: whoever does that would stand still for half a second, for the million peers of the subject before.
-fn tidy_allocator() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: it may be called at any time.
-    unsafe {
-        libc::malloc_trim(0);
-    }
-}
-
 /// Every subject grows, by turns.
 fn while_growing(turns: usize) -> Vec<Result> {
     let world = &World::<PeerId>::new(GROWTH.1, 0);
     let mut results: Vec<Result> = Vec::new();
     for _ in 0..turns {
-        let growths = [growth::<ById<_>>, growth::<ShardedMutex<_>>, growth::<Dash<_>>, growth::<Floor>];
-        let grown = growths.into_iter().flat_map(|growth| {
-            tidy_allocator();
-            growth(world)
-        });
-        for new in grown {
+        let grown = [
+            growth::<ById<_>>(world),
+            growth::<ShardedMutex<_>>(world),
+            growth::<Dash<_>>(world),
+            growth::<Floor>(world),
+        ];
+        for new in grown.into_iter().flatten() {
             let same = |known: &&mut Result| known.subject == new.subject && known.operation == new.operation;
             match results.iter_mut().find(same) {
                 Some(known) => {

@@ -119,6 +119,12 @@ fn stalls(times: &Histogram<u64>) -> u64 {
         .sum()
 }
 
+/// An account that begins now: the time comes last, as the call that is timed begins with it.
+fn begun() -> (Instant, Usage) {
+    let used = usage();
+    (Instant::now(), used)
+}
+
 /// Times a thread's calls.
 pub struct Meter {
     times: Times,
@@ -131,9 +137,8 @@ pub struct Meter {
 impl Meter {
     /// The first call begins now.
     pub fn start() -> Self {
-        let used = usage();
-        let now = Instant::now();
-        Self { times: Times::default(), last: now, since: (now, used), left: ACCOUNT }
+        let since = begun();
+        Self { times: Times::default(), last: since.0, since, left: ACCOUNT }
     }
 
     /// A call ends and the next one begins.
@@ -160,9 +165,8 @@ impl Meter {
         let own = if !waited && took > LONG { took.saturating_sub(off) } else { took };
         self.times.record(took, own);
         self.times.waited += u64::from(waited && own > STALL && on <= STALL);
-        let used = usage();
-        self.last = Instant::now();
-        self.since = (self.last, used);
+        self.since = begun();
+        self.last = self.since.0;
         self.left = ACCOUNT;
     }
 

@@ -21,19 +21,6 @@ pub fn replay(target: &str, run: impl Fn(&[u8])) -> usize {
 ///
 /// If the target does on one of them, having told in which file that is now.
 pub fn run_changed(target: &str, run: impl Fn(&[u8]), times: usize) {
-    /// Keeps the input, if its run panics.
-    struct Told<'i>(&'i [u8]);
-    impl Drop for Told<'_> {
-        fn drop(&mut self) {
-            if std::thread::panicking() {
-                let file = std::env::temp_dir().join("connmgr-fuzz-input");
-                match fs::write(&file, self.0) {
-                    Ok(()) => eprintln!("by {}", file.display()),
-                    Err(_) => eprintln!("by {:?}", self.0),
-                }
-            }
-        }
-    }
     let kept: Vec<Vec<u8>> = files(target).iter().map(|file| read(file)).collect();
     let mut random = Random(0);
     for _ in 0..times {
@@ -42,8 +29,25 @@ pub fn run_changed(target: &str, run: impl Fn(&[u8]), times: usize) {
             for _ in 0..=random.below(4) {
                 change(&mut input, &kept[random.below(kept.len())], &mut random);
             }
-            let _told = Told(&input);
+            let _told = OnPanic(|| {
+                let file = std::env::temp_dir().join(format!("connmgr-fuzz-{target}"));
+                match fs::write(&file, &input) {
+                    Ok(()) => eprintln!("by {}", file.display()),
+                    Err(_) => eprintln!("by {input:?}"),
+                }
+            });
             run(&input);
+        }
+    }
+}
+
+/// Tells something when it goes, if that is by a panic.
+struct OnPanic<F: Fn()>(F);
+
+impl<F: Fn()> Drop for OnPanic<F> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            (self.0)();
         }
     }
 }
@@ -94,17 +98,8 @@ fn read(file: &Path) -> Vec<u8> {
 ///
 /// If the target does.
 pub fn replay_file(file: &Path, run: impl Fn(&[u8])) {
-    /// Says which file it was, if its replay panics.
-    struct Told<'f>(&'f Path);
-    impl Drop for Told<'_> {
-        fn drop(&mut self) {
-            if std::thread::panicking() {
-                eprintln!("by {}", self.0.display());
-            }
-        }
-    }
     let bytes = read(file);
-    let _told = Told(file);
+    let _told = OnPanic(|| eprintln!("by {}", file.display()));
     run(&bytes);
 }
 
