@@ -36,14 +36,14 @@ const TIMES: usize = 2_000;
 struct Bench {
     world: World<PeerId>,
     manager: Arc<Manager<PeerId>>,
-    tag: Tag,
+    tags: [Tag; 2],
     decaying: DecayingTag<PeerId>,
     handles: Vec<OwnedPeerHandle<PeerId, Conn>>,
     rival: ShardedMutex<PeerId>,
 }
 
 /// A filled and aged table with a resolved tag: each peer has one connection and two tags.
-fn filled(world: &World<PeerId>) -> (Arc<Manager<PeerId>>, Tag) {
+fn filled(world: &World<PeerId>) -> (Arc<Manager<PeerId>>, [Tag; 2]) {
     let clock = ManualClock::new();
     clock.set(Duration::from_secs(1));
     let manager = Manager::<PeerId>::builder()
@@ -60,17 +60,16 @@ fn filled(world: &World<PeerId>) -> (Arc<Manager<PeerId>>, Tag) {
         }
     }
     drop(manager.snapshot());
-    let [hot, _] = tags;
     for &peer in &world.shuffled {
-        manager.upsert_tag(&world.ids[peer as usize], &hot, |value| value + 1);
+        manager.upsert_tag(&world.ids[peer as usize], &tags[HOT], |value| value + 1);
     }
-    (Arc::new(manager), hot)
+    (Arc::new(manager), tags)
 }
 
 impl Bench {
     fn new() -> Self {
         let world = World::<PeerId>::new(PEERS, 1);
-        let (manager, tag) = filled(&world);
+        let (manager, tags) = filled(&world);
         let rival: ShardedMutex<PeerId> = aged(&world);
         // Of a table of its own: a decaying value makes a peer's state larger.
         let decaying = filled(&world)
@@ -88,9 +87,9 @@ impl Bench {
         }
         let handles: Vec<_> = world.ids.iter().map(|id| manager.peer_owned(id)).collect();
         for handle in &handles {
-            assert!(handle.tag_value(&tag).is_some(), "a handle to a peer that is there");
+            assert!(handle.tag_value(&tags[HOT]).is_some(), "a handle to a peer that is there");
         }
-        Self { world, manager, tag, decaying, handles, rival }
+        Self { world, manager, tags, decaying, handles, rival }
     }
 
     /// Does `work` for [`TIMES`] peers drawn at random, the same ones every time.
@@ -118,16 +117,16 @@ macro_rules! operations {
 
 operations! {
     fn op_upsert(bench, _, id) {
-        black_box(bench.manager.upsert_tag(id, &bench.tag, |value| value + 1));
+        black_box(bench.manager.upsert_tag(id, &bench.tags[HOT], |value| value + 1));
     }
     fn op_upsert_by_handle(bench, peer, _) {
-        black_box(bench.handles[peer].upsert_tag(&bench.tag, |value| value + 1));
+        black_box(bench.handles[peer].upsert_tag(&bench.tags[HOT], |value| value + 1));
     }
     fn op_upsert_by_name(bench, _, id) {
         black_box(bench.manager.upsert_tag(id, TAGS[HOT], |value| value + 1));
     }
     fn op_tag_value(bench, _, id) {
-        black_box(bench.manager.tag_value(id, &bench.tag));
+        black_box(bench.manager.tag_value(id, &bench.tags[HOT]));
     }
     fn op_is_protected(bench, _, id) {
         black_box(bench.manager.is_protected(id, None));
@@ -140,7 +139,7 @@ operations! {
     }
     fn op_upsert_after_snapshot(bench, _, id) {
         drop(black_box(bench.manager.snapshot()));
-        black_box(bench.manager.upsert_tag(id, &bench.tag, |value| value + 1));
+        black_box(bench.manager.upsert_tag(id, &bench.tags[HOT], |value| value + 1));
     }
     fn op_connect_disconnect(bench, peer, id) {
         let conn = (1 << 40) + peer as u64;
@@ -148,8 +147,8 @@ operations! {
         bench.manager.disconnected(id, &black_box(conn));
     }
     fn op_protect_unprotect(bench, _, id) {
-        black_box(bench.manager.protect(id, &bench.tag));
-        black_box(bench.manager.unprotect(id, &bench.tag));
+        black_box(bench.manager.protect(id, &bench.tags[HOT]));
+        black_box(bench.manager.unprotect(id, &bench.tags[HOT]));
     }
     fn op_bump(bench, _, id) {
         black_box(bench.decaying.bump(id, 1).expect("an open tag"));
@@ -157,6 +156,13 @@ operations! {
     fn op_leave_return(bench, peer, id) {
         bench.manager.disconnected(id, &black_box(peer as u64));
         bench.manager.connected(id, black_box(Conn::new(peer as u64)));
+    }
+    fn op_leave_return_tagged(bench, peer, id) {
+        bench.manager.disconnected(id, &black_box(peer as u64));
+        bench.manager.connected(id, black_box(Conn::new(peer as u64)));
+        for at in 0..TAGS.len() {
+            bench.manager.tag_peer(id, &bench.tags[at], black_box(start(peer, at)));
+        }
     }
     fn rival_upsert(bench, peer, id) {
         black_box(bench.rival.upsert(&(), peer, id));
@@ -172,6 +178,13 @@ operations! {
     fn rival_leave_return(bench, peer, id) {
         bench.rival.disconnect(id, black_box(peer as u64));
         bench.rival.connect(id, black_box(Conn::new(peer as u64)));
+    }
+    fn rival_leave_return_tagged(bench, peer, id) {
+        bench.rival.disconnect(id, black_box(peer as u64));
+        bench.rival.connect(id, black_box(Conn::new(peer as u64)));
+        for at in 0..TAGS.len() {
+            bench.rival.set(peer, id, at, black_box(start(peer, at)));
+        }
     }
 }
 
