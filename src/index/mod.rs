@@ -273,7 +273,7 @@ impl<T: Indexed> Shared<T> {
         if let Ok(old) = self.root.compare_exchange(old, new, swung, Ordering::Relaxed) {
             // SAFETY: (1) tables come from `alloc`, and this thread alone won the swap. (2) The root was the only
             // way to `old`: it is the oldest table of the chain.
-            unsafe { table::retire(old, guard) }
+            unsafe { guard.retire(old) }
         }
     }
 

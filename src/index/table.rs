@@ -145,39 +145,6 @@ fn entry<'g, T, R>(
     Some((node, accept(node)?))
 }
 
-/// Frees `table` once every guard alive now is gone: a large one piece by piece, each in a job of its own, as to free all of it would hold up
-/// the call that happens to.
-///
-/// # Safety
-/// 1. `table` comes from [`reclaim::alloc`], and is retired once.
-/// 2. No guard created after this call can reach it.
-pub(super) unsafe fn retire<T: Indexed>(table: *mut Table<T>, guard: &Guard) {
-    // SAFETY: (1), (2): not freed while `guard` is alive.
-    if unsafe { (*table).groups.has_pieces() } {
-        // SAFETY: it holds a pointer to atomics; when it runs, every guard is gone that could have reached the table.
-        unsafe { guard.defer(move || free_from(table, 0)) }
-    } else {
-        // SAFETY: (1), (2).
-        unsafe { guard.retire(table) }
-    }
-}
-
-/// Frees what is left of `table`: this piece now, and the rest later.
-///
-/// # Safety
-/// 1. `table` comes from [`reclaim::alloc`], and nobody else can reach it.
-/// 2. Each piece is freed once, in turn.
-unsafe fn free_from<T: Indexed>(table: *mut Table<T>, piece: usize) {
-    // SAFETY: (1).
-    if unsafe { (*table).groups.give_back(piece) } {
-        // SAFETY: (1), (2): the next piece, by a job that runs once.
-        unsafe { reclaim::pin().defer(move || free_from(table, piece + 1)) }
-    } else {
-        // SAFETY: (1), (2): this was the last job.
-        unsafe { reclaim::free(table) }
-    }
-}
-
 impl<T: Indexed> Table<T> {
     pub(super) fn new(capacity: usize) -> Self {
         debug_assert!(capacity.is_power_of_two() && capacity >= GROUP);

@@ -119,14 +119,6 @@ impl<T> Groups<T> {
         let null = |_| AtomicPtr::new(std::ptr::null_mut());
         Self((0..len).map(|_| std::array::from_fn(null)).collect())
     }
-
-    pub(crate) fn has_pieces(&self) -> bool {
-        false
-    }
-
-    pub(crate) unsafe fn give_back(&self, _piece: usize) -> bool {
-        false
-    }
 }
 
 impl<T> Deref for Groups<T> {

@@ -262,7 +262,6 @@ impl<'g, L: Linked> LinkEdit<'g, L> {
     ///
     /// # Safety
     /// 1. Called once, by the thread that published [`Self::word`] in place of what `look` saw.
-    #[inline(always)]
     pub(super) unsafe fn published(self, look: Look<'g, L>, guard: &Guard) {
         let kept = match self {
             Self::Keep if mutant!("kept-links-retired") => ptr::null_mut(),
