@@ -52,6 +52,8 @@ impl Census {
 }
 
 /// A candidate's place in the order: the lowest goes first. Ties are broken by a hash keyed per manager.
+///
+/// Any ranks will do. They are sorted fastest if what they differ by, in the first word and in each half of the second, takes some forty bits together.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Rank(pub i64, pub u64);
@@ -112,7 +114,7 @@ pub enum Target {
 /// The reference's order: lower value first; then peers without streams before peers with; then peers with an inbound
 /// connection before outbound-only ones; then fewer streams.
 ///
-/// An unknown stream count ranks as one stream: it is never taken for zero.
+/// An unknown stream count ranks as one stream: it is never taken for zero. Counts beyond 2^32 - 1 rank alike.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
 pub struct ByValue {
     /// How many to close.
@@ -133,8 +135,8 @@ impl ByValue {
     }
 }
 
-/// Bits of a rank's second word that hold the stream count.
-const STREAM_BITS: u32 = 62;
+/// Bits of a rank's second word that hold the stream count: its lower half, as halves are looked at by themselves when keys are made of ranks.
+const STREAM_BITS: u32 = 32;
 const MOST_STREAMS: u64 = (1 << STREAM_BITS) - 1;
 
 fn streams(candidate: &Candidate) -> u64 {

@@ -142,7 +142,7 @@ fn every_exemption_is_named_with_the_time_it_lasts() {
 fn the_text_is_one_stable_line_for_each_peer() {
     let lines: Vec<_> = one_of_each_kind().explain_all().iter().map(ToString::to_string).collect();
     let mut expected = vec![
-        "0: value 0, 1 connection; candidate 1 of 1, rank (0, 9223372036854775811), would be kept",
+        "0: value 0, 1 connection; candidate 1 of 1, rank (0, 8589934595), would be kept",
         r#"1: value 0, 2 connections; exempt: protected under "b\n" and "a""#,
         "2: value -9, 0 connections; exempt: being closed",
         "3: value 0, 1 connection; exempt: in grace for 8.5s",

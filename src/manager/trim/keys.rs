@@ -1,140 +1,157 @@
-//! What candidates are sorted by: a key for each, made while they are gathered.
+//! What candidates are sorted by: a key of 8 bytes for each, made while they are gathered.
 //!
-//! Keys have 16 bytes, as moving and comparing them is most of the work of sorting. A key has all of its candidate's rank, told from the least there is, and as much
-//! of the tie as there is room for. How many bits ranks need is found out on the way: a rank that does not fit widens the keys that there are. It at least
-//! doubles what fits, so that happens once for each bit at most, and mostly to the first few. Ranks that are too far apart for a key are kept beside the keys, which then have the beginnings of them.
+//! Moving and comparing keys is most of the work of sorting, and both are cheapest with a word. A key has all of its candidate's rank, told from the least there is, then
+//! as much of the tie as there is room for, then the candidate's number. How many bits ranks need is found out on the way: a rank that does not fit widens the keys that
+//! there are. It at least doubles what fits, so that happens once for each bit at most, and mostly to the first few.
+//!
+//! Where ranks are too far apart for a word, they are kept beside the keys, and those that are outside have keys before or after all others. So whatever keys have, one that is less
+//! comes first; between those that begin alike, ranks and ties decide.
 
-use std::cmp::Ordering;
+use std::array;
 
 use crate::policy::Rank;
 
-/// Bits of a key that hold the candidate's number.
-const NUMBER_BITS: u32 = 32;
-/// Bits of a key that hold what its candidate is sorted by, over the number and under the bit that says whether it is protected.
-const SORTED_BITS: u32 = u128::BITS - 1 - NUMBER_BITS;
-
-/// A candidate's place in the order: from the top, whether it is protected, as all those come after the others; how its rank and tie begin; its number.
+/// A candidate's place in the order: from the top, whether it is protected, as all those come after the others; its rank; how its tie begins; its number.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) struct Place(u128);
+pub(super) struct Place(u64);
+
+/// Bits of a place under the one that says whether it is protected.
+const BITS: u32 = u64::BITS - 1;
 
 impl Place {
-    /// `beginning` has [`SORTED_BITS`].
     #[inline]
-    fn new(protected: bool, beginning: u128, number: u32) -> Self {
-        let protected = u128::from(protected) << (u128::BITS - 1);
-        Self(protected | beginning << NUMBER_BITS | u128::from(number))
-    }
-
     pub(super) fn is_protected(self) -> bool {
-        self.0 >> (u128::BITS - 1) != 0
-    }
-
-    pub(super) fn protected(self, protected: bool) -> Self {
-        Self(self.0 << 1 >> 1 | u128::from(protected) << (u128::BITS - 1))
+        self.0 >> BITS != 0
     }
 
     #[inline]
-    pub(super) fn number(self) -> usize {
-        self.0 as u32 as usize
-    }
-
-    /// How its rank and tie begin.
-    fn beginning(self) -> u128 {
-        self.0 << 1 >> (1 + NUMBER_BITS)
+    pub(super) fn protected(self, protected: bool) -> Self {
+        Self(self.0 << 1 >> 1 | u64::from(protected) << BITS)
     }
 }
 
-/// Both words of a rank, in the order of unsigned numbers.
-fn words(Rank(first, second): Rank) -> (u64, u64) {
-    (first as u64 ^ 1 << (u64::BITS - 1), second)
+/// The parts of a rank, in the order of unsigned numbers. Of the second word the halves by themselves: a policy has flags in the upper one and counts in the lower.
+type Parts = [u64; 3];
+
+#[inline]
+fn parts(Rank(first, second): Rank) -> Parts {
+    [first as u64 ^ 1 << (u64::BITS - 1), second >> 32, second & u64::from(u32::MAX)]
 }
 
-/// The rank of these words.
-fn rank((first, second): (u64, u64)) -> Rank {
-    Rank((first ^ 1 << (u64::BITS - 1)) as i64, second)
+/// The rank of these parts.
+fn rank([first, upper, lower]: Parts) -> Rank {
+    Rank((first ^ 1 << (u64::BITS - 1)) as i64, upper << 32 | lower)
 }
 
-/// What one word of the ranks lies between.
+/// What one part of the ranks lies between.
 #[derive(Clone, Copy, Debug)]
 struct Span {
     low: u64,
-    /// How far above the lowest a word may be: all ones. Added to the lowest it does not overflow.
+    /// How far above the lowest a part may be: all ones. Added to the lowest it does not overflow.
     most: u64,
     /// How many ones that is.
     bits: u32,
 }
 
 impl Span {
-    fn of(word: u64) -> Self {
-        Self { low: word, most: 0, bits: 0 }
+    fn of(part: u64) -> Self {
+        Self { low: part, most: 0, bits: 0 }
     }
 
-    /// How far `word` is above the lowest: more than the most if it is outside.
+    /// How far `part` is above the lowest: more than the most if it is outside.
     #[inline]
-    fn above(self, word: u64) -> u64 {
-        word.wrapping_sub(self.low)
+    fn above(self, part: u64) -> u64 {
+        part.wrapping_sub(self.low)
     }
 
-    /// With `word` inside, and what room that leaves on its side.
-    fn with(self, word: u64) -> Self {
-        if self.above(word) <= self.most {
+    /// With `part` inside, and what room that leaves on its side.
+    fn with(self, part: u64) -> Self {
+        if self.above(part) <= self.most {
             return self;
         }
-        let (low, high) = (self.low.min(word), (self.low + self.most).max(word));
+        let (low, high) = (self.low.min(part), (self.low + self.most).max(part));
         let most = u64::MAX >> (high - low).leading_zeros();
         let low = if low < self.low { high.saturating_sub(most) } else { low.min(u64::MAX - most) };
         Self { low, most, bits: most.count_ones() }
     }
 }
 
-/// How ranks and ties are put into keys.
+/// How ranks, ties and numbers are put into keys.
 #[derive(Clone, Copy, Debug)]
 struct Packing {
-    first: Span,
-    second: Span,
-    /// The bits that both words take.
+    spans: [Span; 3],
+    /// The bits that all parts of a rank take.
     bits: u32,
+    /// The bits that hold a number, from the lowest on.
+    numbers: u64,
 }
 
 impl Packing {
-    fn of(first: Span, second: Span) -> Self {
-        Self { first, second, bits: first.bits + second.bits }
+    /// Of keys that have ranks in these spans, and numbers up to `last`, if there is room for both.
+    fn new(spans: [Span; 3], last: usize) -> Option<Self> {
+        let bits = spans.iter().map(|span| span.bits).sum::<u32>();
+        let numbers = u64::MAX.checked_shr((last as u64).leading_zeros()).unwrap_or(0);
+        (bits + numbers.count_ones() <= BITS).then_some(Self { spans, bits, numbers })
     }
 
-    /// Whether a key has all of a rank.
+    /// Of keys that have numbers alone.
+    fn of_numbers() -> Self {
+        Self { spans: [Span::of(0); 3], bits: 0, numbers: u64::MAX >> 1 }
+    }
+
+    /// The place of a candidate of that rank, tie and number; `None` if its rank or number is outside.
     #[inline]
-    fn is_exact(&self) -> bool {
-        self.bits <= SORTED_BITS
-    }
-
-    /// Whether a key has all of a rank and of a tie, too.
-    fn tells_apart(&self) -> bool {
-        self.bits + u64::BITS <= SORTED_BITS
-    }
-
-    /// How the rank of these words and `tie` begin; `None` if that rank does not fit.
-    #[inline]
-    fn beginning(&self, (first, second): (u64, u64), tie: u64) -> Option<u128> {
-        let (first, second) = (self.first.above(first), self.second.above(second));
-        if first > self.first.most || second > self.second.most {
+    fn place(&self, protected: bool, parts: Parts, tie: u64, number: u64) -> Option<Place> {
+        let spans = &self.spans;
+        let [first, upper, lower]: Parts = array::from_fn(|at| spans[at].above(parts[at]));
+        if first > spans[0].most || upper > spans[1].most || lower > spans[2].most || number > self.numbers {
             return None;
         }
-        let ranks = u128::from(first) << self.second.bits | u128::from(second);
-        Some(if self.is_exact() {
-            // The tie's highest bit comes right below the ranks.
-            ranks << (SORTED_BITS - self.bits) | u128::from(tie) << (SORTED_BITS - u64::BITS) >> self.bits
-        } else {
-            ranks >> (self.bits - SORTED_BITS)
-        })
+        let rank = (first << spans[1].bits | upper) << spans[2].bits | lower;
+        Some(self.joined(protected, rank, tie, number))
     }
 
-    /// The words of the rank that a key has, if it has all of it, and as much of its tie as it has.
-    fn unpacked(&self, place: Place) -> ((u64, u64), u64) {
-        let ranks = place.beginning() >> (SORTED_BITS - self.bits);
-        let first = (ranks >> self.second.bits) as u64;
-        let second = ranks as u64 & self.second.most;
-        let tie = place.beginning() << (u128::BITS - SORTED_BITS) << self.bits >> u64::BITS;
-        ((self.first.low + first, self.second.low + second), tie as u64)
+    /// The first or last place that the candidate may have among those whose ranks are inside.
+    fn nearest(&self, protected: bool, parts: Parts, number: u64) -> Place {
+        // All zeros or all ones, from the first part on that is outside.
+        let mut outside = None;
+        let rank = self.spans.iter().zip(parts).fold(0, |rank, (span, part)| {
+            if outside.is_none() && span.above(part) > span.most {
+                outside = Some(if part < span.low { 0 } else { u64::MAX });
+            }
+            rank << span.bits | outside.unwrap_or(span.above(part)) & span.most
+        });
+        self.joined(protected, rank, outside.unwrap_or(0), number)
+    }
+
+    #[inline]
+    fn joined(&self, protected: bool, rank: u64, tie: u64, number: u64) -> Place {
+        // The tie's highest bit comes right below the rank.
+        let sorted = rank << (BITS - self.bits) | tie >> 1 >> self.bits;
+        Place(u64::from(protected) << BITS | sorted & !self.numbers | number)
+    }
+
+    /// The parts of the rank that a key has, if that was inside.
+    fn parts(&self, place: Place) -> Parts {
+        let rank = place.0 << 1 >> 1 >> (BITS - self.bits);
+        let [_, upper, lower] = self.spans;
+        let above = [rank >> lower.bits >> upper.bits, rank >> lower.bits & upper.most, rank & lower.most];
+        array::from_fn(|at| self.spans[at].low + above[at])
+    }
+
+    /// As much of its tie as a key has, over bits that say nothing.
+    fn tie(&self, place: Place) -> u64 {
+        place.0 << 1 << self.bits
+    }
+
+    #[inline]
+    fn number(&self, place: Place) -> usize {
+        (place.0 & self.numbers) as usize
+    }
+
+    /// What a key has but its number.
+    fn beginning(&self, place: Place) -> u64 {
+        place.0 & !self.numbers
     }
 }
 
@@ -143,113 +160,144 @@ impl Packing {
 pub(super) struct Keys {
     packing: Packing,
     pub(super) places: Vec<Place>,
-    /// By number, where keys do not have all of them.
+    /// By number; none as long as keys have all of them.
     ranks: Vec<Rank>,
 }
 
 impl Keys {
     /// With room for as many as are expected.
     pub(super) fn with_capacity(expected: usize) -> Self {
-        let none = Packing::of(Span::of(0), Span::of(0));
-        Self { packing: none, places: Vec::with_capacity(expected), ranks: Vec::new() }
+        let packing = Packing::new([Span::of(0); 3], expected).unwrap_or(Packing::of_numbers());
+        Self { packing, places: Vec::with_capacity(expected), ranks: Vec::new() }
     }
 
     /// Adds that of the next candidate.
     #[inline(always)]
     pub(super) fn push(&mut self, rank: Rank, tie: u64, protected: bool) {
-        let number = u32::try_from(self.places.len()).expect("fewer peers than 2^32, which no memory holds");
-        let beginning = match self.packing.beginning(words(rank), tie) {
-            Some(beginning) => beginning,
-            None => self.widened(rank, tie),
+        let (parts, number) = (parts(rank), self.places.len() as u64);
+        let place = match self.packing.place(protected, parts, tie, number) {
+            Some(place) => place,
+            None => self.outside(protected, parts, tie),
         };
-        self.places.push(Place::new(protected, beginning, number));
-        if !self.packing.is_exact() {
+        self.places.push(place);
+        if !self.ranks.is_empty() {
             self.ranks.push(rank);
         }
     }
 
-    /// Packs all keys anew, so that `rank` fits. Returns its beginning.
+    /// The place of the next candidate, which is not inside: packs all keys anew, so that it is, or gives it the nearest place.
     #[cold]
     #[inline(never)]
-    fn widened(&mut self, rank: Rank, tie: u64) -> u128 {
-        let (first, second) = words(rank);
-        let former = self.packing;
-        self.packing = match self.places.is_empty() {
-            true => Packing::of(Span::of(first), Span::of(second)),
-            false => Packing::of(former.first.with(first), former.second.with(second)),
-        };
-        let packing = self.packing;
-        let beginning = |words, tie| packing.beginning(words, tie).expect("what fitted fits a wider span");
-        if former.is_exact() && !packing.is_exact() {
-            self.ranks.reserve_exact(self.places.capacity());
-            self.ranks.extend(self.places.iter().map(|&place| self::rank(former.unpacked(place).0)));
-        }
-        for (place, number) in self.places.iter_mut().zip(0..) {
-            let (words, tie) = match former.is_exact() {
-                true => former.unpacked(*place),
-                // There is no room for ties any more.
-                false => (words(self.ranks[number as usize]), 0),
+    fn outside(&mut self, protected: bool, parts: Parts, tie: u64) -> Place {
+        let (former, number) = (self.packing, self.places.len());
+        if self.ranks.is_empty() {
+            let spans = match number {
+                0 => parts.map(Span::of),
+                _ => array::from_fn(|at| former.spans[at].with(parts[at])),
             };
-            *place = Place::new(place.is_protected(), beginning(words, tie), number);
+            if let Some(wider) = Packing::new(spans, number.max(former.numbers as usize)) {
+                self.pack(wider, |place| (former.parts(place), former.tie(place)));
+                return wider.place(protected, parts, tie, number as u64).expect("inside now");
+            }
+            self.ranks.reserve_exact(self.places.capacity());
+            self.ranks.extend(self.places.iter().map(|&place| rank(former.parts(place))));
         }
-        beginning((first, second), tie)
+        if number as u64 > former.numbers {
+            self.pack(Packing::of_numbers(), |_| ([0; 3], 0));
+        }
+        self.packing.nearest(protected, parts, number as u64)
+    }
+
+    /// Packs all keys anew, of these parts and ties.
+    fn pack(&mut self, packing: Packing, of: impl Fn(Place) -> (Parts, u64)) {
+        for (place, number) in self.places.iter_mut().zip(0..) {
+            let (parts, tie) = of(*place);
+            *place =
+                packing.place(place.is_protected(), parts, tie, number).expect("what was inside stays so");
+        }
+        self.packing = packing;
+    }
+
+    #[inline]
+    pub(super) fn number(&self, place: Place) -> usize {
+        self.packing.number(place)
     }
 
     pub(super) fn rank(&self, place: Place) -> Rank {
-        match self.packing.is_exact() {
-            true => rank(self.packing.unpacked(place).0),
-            false => self.ranks[place.number()],
-        }
+        let kept = self.ranks.get(self.number(place));
+        kept.copied().unwrap_or_else(|| rank(self.packing.parts(place)))
     }
 
-    /// Brings those that come first among the places from `from` on to the front of these, in order, `count` of them. Ties are what keys have of them,
-    /// and beyond that what `tie` says of a candidate's number.
-    pub(super) fn sort(&mut self, from: usize, count: usize, tie: impl Fn(usize) -> u64) {
+    /// Brings those that come first among the places from `from` on to the front of these, in order: `count` of them, or more where keys do not tell them from the
+    /// last. Returns how many. `tie` is that of a candidate's number.
+    pub(super) fn sort(&mut self, from: usize, count: usize, tie: impl Fn(usize) -> u64) -> usize {
         let Self { packing, places, ranks } = self;
         let places = &mut places[from..];
-        if packing.tells_apart() {
-            return sort(places, count, Place::cmp);
+        if 0 < count && count < places.len() {
+            places.select_nth_unstable(count - 1);
         }
-        let rest = |place: &Place| {
-            let number = place.number();
-            (if packing.is_exact() { Rank(0, 0) } else { ranks[number] }, tie(number), number)
-        };
-        let compare = |a: &Place, b: &Place| match (a.0 >> NUMBER_BITS).cmp(&(b.0 >> NUMBER_BITS)) {
-            Ordering::Equal => rest(a).cmp(&rest(b)),
-            unlike => unlike,
-        };
-        sort(places, count, compare);
+        let (first, others) = places.split_at_mut(count);
+        first.sort_unstable();
+        // Of those that begin alike the number has decided so far, so that some who come first may be among the others.
+        let mut alike = 0;
+        if let Some(last) = first.last().map(|&place| packing.beginning(place)) {
+            for at in 0..others.len() {
+                if packing.beginning(others[at]) == last {
+                    others.swap(at, alike);
+                    alike += 1;
+                }
+            }
+        }
+        let sorted = &mut places[..count + alike];
+        // A stable sort: between equal ties the number goes on to decide.
+        for run in sorted.chunk_by_mut(|&a, &b| packing.beginning(a) == packing.beginning(b)) {
+            match run.len() {
+                ..2 => {}
+                _ if ranks.is_empty() => run.sort_by_cached_key(|&place| tie(packing.number(place))),
+                _ => run.sort_by_cached_key(|&place| {
+                    let number = packing.number(place);
+                    (ranks[number], tie(number))
+                }),
+            }
+        }
+        sorted.len()
     }
-}
-
-/// Brings the first `count` of `places` to the front, in order.
-fn sort(places: &mut [Place], count: usize, compare: impl Fn(&Place, &Place) -> Ordering) {
-    if count < places.len() {
-        places.select_nth_unstable_by(count - 1, &compare);
-    }
-    places[..count].sort_unstable_by(compare);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Pushes these and finds each in its key, and the keys in order, whatever came first.
+    /// Pushes these and finds each by its key, and the keys in order, whatever came first, and however many were expected.
     fn check(ranks: &[Rank]) {
-        for first in 0..ranks.len() {
+        for (first, expected) in
+            (0..ranks.len()).flat_map(|first| [0, ranks.len(), 1 << 20].map(|expected| (first, expected)))
+        {
             let turned = || ranks[first..].iter().chain(&ranks[..first]);
-            let mut keys = Keys::with_capacity(0);
+            let mut keys = Keys::with_capacity(expected);
             for (rank, number) in turned().zip(0..) {
                 keys.push(*rank, number << 60, number % 2 == 1);
             }
             for (place, (rank, number)) in keys.places.iter().zip(turned().zip(0..)) {
-                assert_eq!(keys.rank(*place), *rank, "of {ranks:?} from {first} on");
-                assert_eq!((place.number(), place.is_protected()), (number, number % 2 == 1), "as pushed");
+                assert_eq!(
+                    keys.rank(*place),
+                    *rank,
+                    "of {ranks:?} from {first} on, where {expected} were expected"
+                );
+                assert_eq!(
+                    (keys.number(*place), place.is_protected()),
+                    (number, number % 2 == 1),
+                    "as pushed"
+                );
             }
+            let beginning = |place: &Place| keys.packing.beginning(place.protected(false));
             for (one, a) in keys.places.iter().zip(turned()) {
                 for (other, b) in keys.places.iter().zip(turned()) {
                     if a < b {
-                        assert!(one.beginning() <= other.beginning(), "{a:?} before {b:?} of {ranks:?}");
+                        assert!(
+                            beginning(one) <= beginning(other),
+                            "{a:?} before {b:?} of {ranks:?}, {expected} expected"
+                        );
                     }
                 }
             }
@@ -266,8 +314,33 @@ mod tests {
         check(&[Rank(3, u64::MAX), Rank(3, u64::MAX - 1), Rank(2, 1 << 63), Rank(2, 1 << 62)]);
         check(&[Rank(low, u64::MAX), Rank(high, 0), Rank(high, u64::MAX), Rank(low, 0), Rank(0, 1 << 63)]);
         // As wide as a key has room for, and a bit more.
-        check(&[Rank(0, 0), Rank((1 << 31) - 1, u64::MAX), Rank(1, 1)]);
-        check(&[Rank(0, 0), Rank((1 << 32) - 1, u64::MAX), Rank(1, 1), Rank(high, 5)]);
+        check(&[Rank(0, 0), Rank((1 << 28) - 1, (1 << 32) - 1), Rank(1, 1), Rank(1, 2)]);
+        check(&[Rank(0, 0), Rank((1 << 31) - 1, (1 << 32) - 1), Rank(1, 1), Rank(1, 1 << 32)]);
+        // Some outside, by each of the parts, on either side, and by several at once.
+        check(&[
+            Rank(7, 7),
+            Rank(9, 7),
+            Rank(high, 0),
+            Rank(high, 1),
+            Rank(low, 9),
+            Rank(low, 8),
+            Rank(8, 0),
+        ]);
+        check(&[
+            Rank(1 << 40, 5 << 32),
+            Rank(0, 5 << 32),
+            Rank(3, 0),
+            Rank(3, u64::MAX),
+            Rank(3, 5 << 32 | 3),
+        ]);
+        check(&[
+            Rank(1 << 60, 9),
+            Rank(0, 9),
+            Rank(0, 8),
+            Rank(0, u64::MAX),
+            Rank(low, u64::MAX),
+            Rank(high, 0),
+        ]);
     }
 
     #[test]

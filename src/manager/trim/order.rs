@@ -74,13 +74,13 @@ impl<T: Ranked> Order<T> {
     #[inline(never)]
     fn fetch(&self) {
         for place in self.keys.places.iter().skip(self.taken + 5 * BATCH).take(BATCH) {
-            prefetch_ahead(&raw const self.candidates[place.number()]);
+            prefetch_ahead(self.at(*place));
         }
     }
 
     /// The candidate of a place.
     pub(super) fn at(&self, place: Place) -> &T {
-        &self.candidates[place.number()]
+        &self.candidates[self.keys.number(place)]
     }
 
     pub(super) fn rank(&self, place: Place) -> Rank {
@@ -102,8 +102,7 @@ impl<T: Ranked> Order<T> {
     fn sort_on(&mut self) -> bool {
         let step = self.step.min(self.len() - self.sorted);
         let candidates = &self.candidates;
-        self.keys.sort(self.sorted, step, |number| candidates[number].tie());
-        self.sorted += step;
+        self.sorted += self.keys.sort(self.sorted, step, |number| candidates[number].tie());
         self.step *= 2;
         step > 0
     }
@@ -137,8 +136,8 @@ mod tests {
         }
     }
 
-    fn order(known: &[Known], expected: usize) -> Order<Known> {
-        let mut gathered = Gathered::with_capacity(known.len());
+    fn order(known: &[Known], room: usize, expected: usize) -> Order<Known> {
+        let mut gathered = Gathered::with_capacity(room);
         known.iter().for_each(|known| gathered.push(*known, known.1, known.0));
         gathered.into_order(expected)
     }
@@ -180,26 +179,29 @@ mod tests {
         );
         let some_of_the_ties = combinations(&[0, 1 << 30], &[0, 1 << 20], &[0, 1, 2, 1 << 63, u64::MAX]);
         let alike = combinations(&[7], &[7], &[1, 2, 3, 1 << 62, u64::MAX]);
-        for known in [narrow, filling, widest, some_of_the_ties, alike] {
+        // Most are within what a key has room for, a few far outside.
+        let some_outside =
+            combinations(&[i64::MIN, 0, 1, 2, 3, i64::MAX], &[0, 1, 5, 1 << 62], &[0, 1, 2, u64::MAX]);
+        for known in [narrow, filling, widest, some_of_the_ties, alike, some_outside] {
             let mut sorted = known.clone();
             sorted.sort_by_key(|known| (known.0, known.1, known.2));
-            for expected in [0, 1, 5, 20, 100] {
-                let mut order = order(&known, expected);
+            for (expected, room) in [(0, 0), (1, known.len()), (5, 1 << 20), (20, 0), (100, known.len())] {
+                let mut order = order(&known, room, expected);
                 order.step = expected.max(1);
                 let taken: Vec<_> = std::iter::from_fn(|| next(&mut order)).collect();
-                assert_eq!(taken, sorted, "expected {expected}");
+                assert_eq!(taken, sorted, "expected {expected}, with room for {room}");
                 assert_eq!(order.left().count(), 0, "all were taken");
                 order.rewind();
                 assert_eq!(next(&mut order), sorted.first().copied(), "from the first again");
             }
         }
-        assert_eq!(next(&mut order(&[], 3)), None, "none of nobody");
+        assert_eq!(next(&mut order(&[], 0, 3)), None, "none of nobody");
     }
 
     #[test]
     fn what_is_left_ranks_behind_what_was_taken() {
         let known: Vec<_> = (0..100).map(|at| Known(false, Rank(at * 37 % 101, 0), 0)).collect();
-        let mut order = order(&known, 3);
+        let mut order = order(&known, known.len(), 3);
         let taken: Vec<_> = std::iter::from_fn(|| next(&mut order)).take(30).collect();
         let last = taken.last().expect("thirty were taken").1;
         assert!(order.left().all(|left| left.1 > last), "nothing left ranks before what was taken");
