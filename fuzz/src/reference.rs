@@ -73,8 +73,8 @@ pub fn before(a: &Standing, b: &Standing, why: Why) -> bool {
         let streams =
             known.map_or(1, |known| known.iter().fold(0, |sum: usize, more| sum.saturating_add(*more)));
         let outbound_only = peer.open.iter().all(|(direction, _)| *direction == Direction::Outbound);
-        // Beyond 2^62 streams all are alike.
-        let streams = streams.min((1 << 62) - 1);
+        // From 2^32 - 1 streams on all are alike.
+        let streams = streams.min(u32::MAX as usize);
         let (fewer, more) = if emergency { (0, streams) } else { (streams, 0) };
         (emergency && peer.protected, peer.value, streams > 0, outbound_only, fewer, Reverse(more))
     };

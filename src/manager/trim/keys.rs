@@ -2,12 +2,13 @@
 //!
 //! Moving and comparing keys is most of the work of sorting, and both are cheapest with a word. A key has all of its candidate's rank, told from the least there is, then
 //! as much of the tie as there is room for, then the candidate's number. How many bits ranks need is found out on the way: a rank that does not fit widens the keys that
-//! there are. It at least doubles what fits, so that happens once for each bit at most, and mostly to the first few.
+//! there are, and so does a number. It at least doubles what fits, so that happens once for each bit at most, and mostly to the first few.
 //!
-//! Where ranks are too far apart for a word, they are kept beside the keys, and those that are outside have keys before or after all others. So whatever keys have, one that is less
-//! comes first; between those that begin alike, ranks and ties decide.
+//! Where ranks are too far apart for a word, they are kept beside the keys, and those that are outside what keys have room for are given the nearest that is inside; where there is no room for numbers any more, keys have
+//! nothing else. So whatever keys have, a lesser one comes first, and what they do not tell apart is sorted by other keys, which are made of the bits that differ there.
 
 use std::array;
+use std::ops::Range;
 
 use crate::policy::Rank;
 
@@ -228,40 +229,108 @@ impl Keys {
         kept.copied().unwrap_or_else(|| rank(self.packing.parts(place)))
     }
 
-    /// Brings those that come first among the places from `from` on to the front of these, in order: `count` of them, or more where keys do not tell them from the
-    /// last. Returns how many. `tie` is that of a candidate's number.
-    pub(super) fn sort(&mut self, from: usize, count: usize, tie: impl Fn(usize) -> u64) -> usize {
+    /// Brings those that come first among the places from `from` on to the front of these, in order, `count` of them. `tie` is that of a candidate's number.
+    pub(super) fn sort(&mut self, from: usize, count: usize, tie: impl Fn(usize) -> u64) {
         let Self { packing, places, ranks } = self;
         let places = &mut places[from..];
-        if 0 < count && count < places.len() {
-            places.select_nth_unstable(count - 1);
+        let ranked = |place| ranks.get(packing.number(place)).map_or([0; 3], |&rank| parts(rank));
+        for run in sort(places, count, |place| packing.beginning(place)) {
+            let first = count - run.start;
+            sort_by(&mut places[run], first, &ranked, &|place| tie(packing.number(place)));
         }
-        let (first, others) = places.split_at_mut(count);
-        first.sort_unstable();
-        // Of those that begin alike the number has decided so far, so that some who come first may be among the others.
-        let mut alike = 0;
-        if let Some(last) = first.last().map(|&place| packing.beginning(place)) {
-            for at in 0..others.len() {
-                if packing.beginning(others[at]) == last {
-                    others.swap(at, alike);
-                    alike += 1;
-                }
-            }
-        }
-        let sorted = &mut places[..count + alike];
-        // A stable sort: between equal ties the number goes on to decide.
-        for run in sorted.chunk_by_mut(|&a, &b| packing.beginning(a) == packing.beginning(b)) {
-            match run.len() {
-                ..2 => {}
-                _ if ranks.is_empty() => run.sort_by_cached_key(|&place| tie(packing.number(place))),
-                _ => run.sort_by_cached_key(|&place| {
-                    let number = packing.number(place);
-                    (ranks[number], tie(number))
-                }),
-            }
-        }
-        sorted.len()
     }
+}
+
+/// Brings the first `count` of `items`, or all, to the front, in order, and behind them those that begin like the last. Returns the runs of several that begin alike.
+fn sort<T: Copy + Ord>(items: &mut [T], count: usize, beginning: impl Fn(T) -> u64) -> Vec<Range<usize>> {
+    let count = count.min(items.len());
+    if 0 < count && count < items.len() {
+        items.select_nth_unstable(count - 1);
+    }
+    let (first, others) = items.split_at_mut(count);
+    first.sort_unstable();
+    let mut alike = 0;
+    if let Some(&last) = first.last() {
+        for at in 0..others.len() {
+            if beginning(others[at]) == beginning(last) {
+                others.swap(at, alike);
+                alike += 1;
+            }
+        }
+    }
+    let runs = first.chunk_by(|&a, &b| beginning(a) == beginning(b)).scan(0, |end, run| {
+        *end += run.len();
+        Some(*end - run.len()..*end + if *end == count { alike } else { 0 })
+    });
+    runs.filter(|run| run.len() > 1).collect()
+}
+
+/// So many places are sorted by comparing what keys would be made of.
+const FEW: usize = 16;
+
+/// Brings the first `count` of `places`, or all, to the front, in order of what is `ranked` of them, the tie, and the place itself.
+///
+/// By keys of a word, which have what all these differ by from the first bit on. Places that keys do not tell apart differ by some forty bits less, so that a few rounds
+/// do, whatever the ranks are.
+fn sort_by(
+    places: &mut [Place],
+    count: usize,
+    ranked: &impl Fn(Place) -> Parts,
+    tie: &impl Fn(Place) -> u64,
+) {
+    if places.len() <= FEW {
+        return places.sort_by_cached_key(|&place| (ranked(place), tie(place), place));
+    }
+    let ranks = extents(places, ranked);
+    let ties = match ranks.iter().all(|extent| extent.bits == 0) {
+        true => extents(places, &|place| [tie(place)])[0],
+        false => Extent { low: 0, bits: u64::BITS },
+    };
+    if ties.bits == 0 {
+        return places.sort_unstable();
+    }
+    let numbers = usize::BITS - places.len().leading_zeros();
+    let key = |(&place, number): (&Place, u64)| {
+        let (mut key, mut room) = (0_u64, u64::BITS - numbers);
+        // Adds the highest bits of a part; returns whether there is room for the next.
+        let mut add = |extent: Extent, part: u64| {
+            let bits = extent.bits.min(room);
+            key = key << bits | (part - extent.low) >> (extent.bits - bits);
+            room -= bits;
+            room > 0
+        };
+        if ranks.into_iter().zip(ranked(place)).all(|(extent, part)| add(extent, part)) {
+            add(ties, tie(place));
+        }
+        key << numbers | number
+    };
+    let mut keys: Vec<u64> = places.iter().zip(0..).map(key).collect();
+    let runs = sort(&mut keys, count, |key| key >> numbers);
+    let former = places.to_vec();
+    for (place, key) in places.iter_mut().zip(keys) {
+        *place = former[(key & !(u64::MAX << numbers)) as usize];
+    }
+    for run in runs {
+        let first = count - run.start;
+        sort_by(&mut places[run], first, ranked, tie);
+    }
+}
+
+/// From where on some words are, and how many bits they take from there.
+#[derive(Clone, Copy)]
+struct Extent {
+    low: u64,
+    bits: u32,
+}
+
+/// Where each part of the places is.
+fn extents<const N: usize>(places: &[Place], parts: &impl Fn(Place) -> [u64; N]) -> [Extent; N] {
+    let (mut low, mut high) = ([u64::MAX; N], [0; N]);
+    for parts in places.iter().map(|&place| parts(place)) {
+        low = array::from_fn(|at| parts[at].min(low[at]));
+        high = array::from_fn(|at| parts[at].max(high[at]));
+    }
+    array::from_fn(|at| Extent { low: low[at], bits: u64::BITS - (high[at] - low[at]).leading_zeros() })
 }
 
 #[cfg(test)]

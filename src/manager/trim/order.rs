@@ -102,8 +102,9 @@ impl<T: Ranked> Order<T> {
     fn sort_on(&mut self) -> bool {
         let step = self.step.min(self.len() - self.sorted);
         let candidates = &self.candidates;
-        self.sorted += self.keys.sort(self.sorted, step, |number| candidates[number].tie());
-        self.step *= 2;
+        self.keys.sort(self.sorted, step, |number| candidates[number].tie());
+        self.sorted += step;
+        self.step = self.step.saturating_mul(2);
         step > 0
     }
 
@@ -125,6 +126,8 @@ impl<T: Ranked> Order<T> {
 
 #[cfg(test)]
 mod tests {
+    use quickcheck::{Gen, QuickCheck};
+
     use super::*;
 
     #[derive(Clone, Copy, PartialEq, Debug)]
@@ -196,6 +199,41 @@ mod tests {
             }
         }
         assert_eq!(next(&mut order(&[], 0, 3)), None, "none of nobody");
+    }
+
+    /// Ranks and ties of any width, crowded or spread, some far from the others: in the order of a sort.
+    #[test]
+    fn any_candidates_come_in_order() {
+        type Drawn = (bool, (i64, u64), u64, (u8, u8));
+        fn property(drawn: Vec<Drawn>, (width, tied): (u8, u8), room: u8, expected: u8) {
+            let narrowed =
+                |(first, second): (i64, u64), by: u8| Rank(first >> (by % 64), second >> (by / 2 % 64));
+            let known: Vec<_> = drawn
+                .iter()
+                .map(|&(protected, rank, tie, (outside, alone))| {
+                    let by = if outside % 16 == 0 { alone } else { width };
+                    Known(protected, narrowed(rank, by), tie >> (tied % 64))
+                })
+                .collect();
+            let mut sorted: Vec<_> = known.iter().copied().enumerate().collect();
+            sorted.sort_by_key(|(at, known)| (known.0, known.1, known.2, *at));
+            let mut order = order(&known, room.into(), expected.into());
+            order.step = expected.max(1).into();
+            for (at, known) in sorted {
+                let place = order.next().expect("as many as there are");
+                assert_eq!((order.keys.number(place), order.rank(place)), (at, known.1), "of {drawn:?}");
+            }
+            assert_eq!(next(&mut order), None, "no more");
+        }
+        let property = property as fn(Vec<Drawn>, (u8, u8), u8, u8);
+        QuickCheck::new().rng(Gen::new(400)).tests(3_000).quickcheck(property);
+    }
+
+    #[test]
+    fn nobody_comes_after_the_last_however_often_that_is_asked() {
+        let mut order = order(&[Known(false, Rank(0, 0), 0)], 1, 1);
+        assert!(next(&mut order).is_some(), "the only one");
+        assert!((0..200).all(|_| next(&mut order).is_none()), "nobody else");
     }
 
     #[test]
