@@ -53,7 +53,7 @@ impl Census {
 
 /// A candidate's place in the order: the lowest goes first. Ties are broken by a hash keyed per manager.
 ///
-/// Any ranks will do. They are sorted fastest if what they differ by, in the first word and in each half of the second, takes no more bits together than 62 less those of the
+/// Any ranks will do. They are sorted fastest if what they differ by, in the first word and in each half of the second, takes no more bits together than 60 less those of the
 /// number of peers.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]

@@ -229,15 +229,20 @@ impl Keys {
         kept.copied().unwrap_or_else(|| rank(self.packing.parts(place)))
     }
 
-    /// Brings those that come first among the places from `from` on to the front of these, in order, `count` of them. `tie` is that of a candidate's number.
-    pub(super) fn sort(&mut self, from: usize, count: usize, tie: impl Fn(usize) -> u64) {
+    /// Brings those that come first among the places from `from` on to the front of these, in order, `count` of them or more. Returns how many. `tie` is that of a
+    /// candidate's number.
+    pub(super) fn sort(&mut self, from: usize, count: usize, tie: impl Fn(usize) -> u64) -> usize {
         let Self { packing, places, ranks } = self;
         let places = &mut places[from..];
         let ranked = |place| ranks.get(packing.number(place)).map_or([0; 3], |&rank| parts(rank));
+        let mut sorted = count;
         for run in sort(places, count, |place| packing.beginning(place)) {
-            let first = count - run.start;
+            // A quarter of the run at least, as to sort some of it takes further keys for all.
+            let first = (run.len() / 4).max(run.len().min(count - run.start));
+            sorted = sorted.max(run.start + first);
             sort_by(&mut places[run], first, &ranked, &|place| tie(packing.number(place)));
         }
+        sorted
     }
 }
 
@@ -306,9 +311,11 @@ fn sort_by(
     };
     let mut keys: Vec<u64> = places.iter().zip(0..).map(key).collect();
     let runs = sort(&mut keys, count, |key| key >> numbers);
-    let former = places.to_vec();
-    for (place, key) in places.iter_mut().zip(keys) {
-        *place = former[(key & !(u64::MAX << numbers)) as usize];
+    {
+        let former = places.to_vec();
+        for (place, key) in places.iter_mut().zip(keys) {
+            *place = former[(key & !(u64::MAX << numbers)) as usize];
+        }
     }
     for run in runs {
         let first = count - run.start;

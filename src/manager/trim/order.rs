@@ -102,8 +102,7 @@ impl<T: Ranked> Order<T> {
     fn sort_on(&mut self) -> bool {
         let step = self.step.min(self.len() - self.sorted);
         let candidates = &self.candidates;
-        self.keys.sort(self.sorted, step, |number| candidates[number].tie());
-        self.sorted += step;
+        self.sorted += self.keys.sort(self.sorted, step, |number| candidates[number].tie());
         self.step = self.step.saturating_mul(2);
         step > 0
     }
