@@ -55,8 +55,14 @@ struct Span {
 }
 
 impl Span {
+    /// The narrowest that both are inside.
+    fn between(low: u64, high: u64) -> Self {
+        let most = u64::MAX.checked_shr((high - low).leading_zeros()).unwrap_or(0);
+        Self { low: low.min(u64::MAX - most), most, bits: most.count_ones() }
+    }
+
     fn of(part: u64) -> Self {
-        Self { low: part, most: 0, bits: 0 }
+        Self::between(part, part)
     }
 
     /// How far `part` is above the lowest: more than the most if it is outside.
@@ -70,10 +76,9 @@ impl Span {
         if self.above(part) <= self.most {
             return self;
         }
-        let (low, high) = (self.low.min(part), (self.low + self.most).max(part));
-        let most = u64::MAX >> (high - low).leading_zeros();
-        let low = if low < self.low { high.saturating_sub(most) } else { low.min(u64::MAX - most) };
-        Self { low, most, bits: most.count_ones() }
+        let high = (self.low + self.most).max(part);
+        let wider = Self::between(self.low.min(part), high);
+        if part < self.low { Self { low: high.saturating_sub(wider.most), ..wider } } else { wider }
     }
 }
 
@@ -286,10 +291,10 @@ fn sort_by(
     if places.len() <= FEW {
         return places.sort_by_cached_key(|&place| (ranked(place), tie(place), place));
     }
-    let ranks = extents(places, ranked);
-    let ties = match ranks.iter().all(|extent| extent.bits == 0) {
-        true => extents(places, &|place| [tie(place)])[0],
-        false => Extent { low: 0, bits: u64::BITS },
+    let ranks = spans(places, ranked);
+    let ties = match ranks.iter().all(|span| span.bits == 0) {
+        true => spans(places, &|place| [tie(place)])[0],
+        false => Span::between(0, u64::MAX),
     };
     if ties.bits == 0 {
         return places.sort_unstable();
@@ -298,13 +303,13 @@ fn sort_by(
     let key = |(&place, number): (&Place, u64)| {
         let (mut key, mut room) = (0_u64, u64::BITS - numbers);
         // Adds the highest bits of a part; returns whether there is room for the next.
-        let mut add = |extent: Extent, part: u64| {
-            let bits = extent.bits.min(room);
-            key = key << bits | (part - extent.low) >> (extent.bits - bits);
+        let mut add = |span: Span, part: u64| {
+            let bits = span.bits.min(room);
+            key = key << bits | span.above(part) >> (span.bits - bits);
             room -= bits;
             room > 0
         };
-        if ranks.into_iter().zip(ranked(place)).all(|(extent, part)| add(extent, part)) {
+        if ranks.into_iter().zip(ranked(place)).all(|(span, part)| add(span, part)) {
             add(ties, tie(place));
         }
         key << numbers | number
@@ -323,21 +328,14 @@ fn sort_by(
     }
 }
 
-/// From where on some words are, and how many bits they take from there.
-#[derive(Clone, Copy)]
-struct Extent {
-    low: u64,
-    bits: u32,
-}
-
-/// Where each part of the places is.
-fn extents<const N: usize>(places: &[Place], parts: &impl Fn(Place) -> [u64; N]) -> [Extent; N] {
+/// What each part of the places lies between.
+fn spans<const N: usize>(places: &[Place], parts: &impl Fn(Place) -> [u64; N]) -> [Span; N] {
     let (mut low, mut high) = ([u64::MAX; N], [0; N]);
     for parts in places.iter().map(|&place| parts(place)) {
         low = array::from_fn(|at| parts[at].min(low[at]));
         high = array::from_fn(|at| parts[at].max(high[at]));
     }
-    array::from_fn(|at| Extent { low: low[at], bits: u64::BITS - (high[at] - low[at]).leading_zeros() })
+    array::from_fn(|at| Span::between(low[at], high[at]))
 }
 
 #[cfg(test)]
@@ -392,6 +390,8 @@ mod tests {
         // As wide as a key has room for, and a bit more.
         check(&[Rank(0, 0), Rank((1 << 28) - 1, (1 << 32) - 1), Rank(1, 1), Rank(1, 2)]);
         check(&[Rank(0, 0), Rank((1 << 31) - 1, (1 << 32) - 1), Rank(1, 1), Rank(1, 1 << 32)]);
+        check(&[Rank(0, 0), Rank((1 << 31) - 1, u64::MAX), Rank(1, 1)]);
+        check(&[Rank(0, 0), Rank((1 << 32) - 1, u64::MAX), Rank(1, 1), Rank(high, 5)]);
         // Some outside, by each of the parts, on either side, and by several at once.
         check(&[
             Rank(7, 7),

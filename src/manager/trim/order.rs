@@ -100,11 +100,14 @@ impl<T: Ranked> Order<T> {
     /// Sorts a further step, unless all are sorted.
     #[cold]
     fn sort_on(&mut self) -> bool {
-        let step = self.step.min(self.len() - self.sorted);
+        let left = self.len() - self.sorted;
+        if left == 0 {
+            return false;
+        }
         let candidates = &self.candidates;
-        self.sorted += self.keys.sort(self.sorted, step, |number| candidates[number].tie());
-        self.step = self.step.saturating_mul(2);
-        step > 0
+        self.sorted += self.keys.sort(self.sorted, self.step.min(left), |number| candidates[number].tie());
+        self.step *= 2;
+        true
     }
 
     /// How many were taken.
