@@ -50,6 +50,22 @@ pub(crate) fn prefetch_ahead<T>(value: *const T) {
 /// last wait until a processor that has so many lines on their way has room for more.
 pub(crate) const BATCH: usize = 8;
 
+/// What a thread does that lost a race for a value, before it looks again: it leaves the line to the winner for a while, who may then
+/// do some calls' work there, where else the line would go back and forth for each. Bounded, so whoever lost waits for nobody.
+#[derive(Debug, Default)]
+pub(crate) struct LostRaces(u32);
+
+impl LostRaces {
+    /// About a microsecond, and twice that each time, up to four. (In models it is nothing: every thread may run there at any time.)
+    #[cold]
+    pub(crate) fn another(&mut self) {
+        if !MODEL {
+            (0..32 << self.0).for_each(|_| std::hint::spin_loop());
+        }
+        self.0 = (self.0 + 1).min(2);
+    }
+}
+
 /// Keeps a hot word on cache lines of its own.
 ///
 /// 128 bytes: x86-64 prefetches lines in pairs, and some AArch64 cores have 128-byte lines.

@@ -7,6 +7,8 @@ use std::slice;
 
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, fence};
 
+use memmap2::{MmapMut, MmapRaw};
+
 /// The fence between the last thing an update could have seen and its load of the snapshot epoch.
 ///
 /// Its partner is the fence of [`Epoch::advance`](crate::epoch::Epoch::advance). On x86 a compiler fence is enough:
@@ -25,13 +27,11 @@ pub(crate) const GROUP: usize = 4;
 
 /// Groups of pointers, each within a cache line, all null at first, from zeroed memory: a large table costs its pages only as they are
 /// touched.
-///
-/// Allocators pass on zeroed pages only at the alignment that they have anyway: hence a margin, within which the first group begins.
 #[derive(Debug)]
 pub(crate) struct Groups<T> {
     first: NonNull<[AtomicPtr<T>; GROUP]>,
     len: usize,
-    memory: NonNull<u8>,
+    _memory: Zeroed,
 }
 
 // SAFETY: it owns atomics and their memory, and nothing of `T`.
@@ -41,17 +41,10 @@ unsafe impl<T> Sync for Groups<T> {}
 
 impl<T> Groups<T> {
     pub(crate) fn new(len: usize) -> Self {
-        let layout = Self::layout(len);
-        // SAFETY: with the margin the layout's size is not zero.
-        let Some(memory) = NonNull::new(unsafe { alloc_zeroed(layout) }) else { handle_alloc_error(layout) };
-        // SAFETY: no further than the margin, which comes on top of the groups.
-        let first = unsafe { memory.add(memory.align_offset(size_of::<[AtomicPtr<T>; GROUP]>())) }.cast();
-        Self { first, len, memory }
-    }
-
-    fn layout(len: usize) -> Layout {
-        // The margin is less than a group.
-        Layout::array::<[AtomicPtr<T>; GROUP]>(len + 1).expect("a table's size in bytes fits an isize")
+        let layout =
+            Layout::array::<[AtomicPtr<T>; GROUP]>(len).expect("a table's size in bytes fits an isize");
+        let memory = Zeroed::new(layout.size(), size_of::<[AtomicPtr<T>; GROUP]>());
+        Self { first: memory.first().cast(), len, _memory: memory }
     }
 }
 
@@ -60,15 +53,56 @@ impl<T> Deref for Groups<T> {
 
     #[inline]
     fn deref(&self) -> &Self::Target {
-        // SAFETY: `new` allocated `len` groups from `first` on, all-zero bytes are null pointers, and they are only lent out shared.
+        // SAFETY: `new` obtained memory for `len` groups from `first` on, all-zero bytes are null pointers, and they are only lent out shared.
         unsafe { slice::from_raw_parts(self.first.as_ptr(), self.len) }
     }
 }
 
-impl<T> Drop for Groups<T> {
+/// Zeroed memory, given back when it is dropped.
+#[derive(Debug)]
+enum Zeroed {
+    /// From the allocator.
+    Allocated { memory: NonNull<u8>, layout: Layout, first: NonNull<u8> },
+    /// From the system, page by page as it is touched.
+    Mapped(MmapRaw),
+}
+
+/// From so many bytes on, memory is mapped, as far as there are mappings. An allocator that has memory of that size to use again clears all of it
+/// at once, in the one call that makes a table grow.
+const MAPPED_FROM: usize = 128 << 10;
+
+impl Zeroed {
+    fn new(size: usize, align: usize) -> Self {
+        if size >= MAPPED_FROM
+            && let Ok(pages) = MmapMut::map_anon(size)
+        {
+            return Self::Mapped(pages.into());
+        }
+        // Allocators pass on zeroed pages only at the alignment that they have anyway: hence a margin, within which it begins.
+        let layout =
+            Layout::from_size_align(size + align, 1).expect("a size that fits an isize, margin and all");
+        // SAFETY: with the margin the layout's size is not zero.
+        let Some(memory) = NonNull::new(unsafe { alloc_zeroed(layout) }) else { handle_alloc_error(layout) };
+        // SAFETY: no further than the margin, which comes on top of the size.
+        let first = unsafe { memory.add(memory.align_offset(align)) };
+        Self::Allocated { memory, layout, first }
+    }
+
+    /// Where it begins, which stays so wherever this is moved. Pages are aligned to more than anybody asks for.
+    fn first(&self) -> NonNull<u8> {
+        match self {
+            Self::Allocated { first, .. } => *first,
+            Self::Mapped(pages) => NonNull::new(pages.as_mut_ptr()).expect("a mapping's address"),
+        }
+    }
+}
+
+impl Drop for Zeroed {
     fn drop(&mut self) {
-        // SAFETY: `new` allocated it with this layout; the pointers need no drop.
-        unsafe { dealloc(self.memory.as_ptr(), Self::layout(self.len)) }
+        if let Self::Allocated { memory, layout, .. } = self {
+            // SAFETY: `new` allocated it with this layout.
+            unsafe { dealloc(memory.as_ptr(), *layout) }
+        }
     }
 }
 

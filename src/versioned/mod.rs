@@ -46,7 +46,7 @@ use std::ptr;
 use crate::epoch::Epoch;
 use crate::reclaim::{self, Cookie, Guard};
 use crate::sync::{
-    AtomicPtr, AtomicU32, AtomicUsize, Ordering, mutant, ordering, prefetch, prefetch_line_ahead,
+    AtomicPtr, AtomicU32, AtomicUsize, LostRaces, Ordering, mutant, ordering, prefetch, prefetch_line_ahead,
 };
 
 use cells::{Cell, Cells, FROZEN, decode};
@@ -99,6 +99,11 @@ impl<F: FnMut(i64) -> i64> Upsert<F> {
 }
 
 impl<L: Linked> State<L> {
+    /// Whether a value can be changed where it is. If it was not, another thread has changed it.
+    fn takes_updates(&self, cell: &Cell, epoch: &Epoch) -> bool {
+        cell.load() & FROZEN == 0 && epoch.stamp() == self.epoch
+    }
+
     /// Tries once to set a cell's value to `upsert` of it, where it is; returns the value stored.
     #[inline(always)]
     fn update_in_place(
@@ -319,11 +324,16 @@ impl<L: Linked, K> Versioned<L, K> {
         owner: &impl Owner<Self>,
         guard: &'g Guard,
     ) -> Result<i64, Upsert<F>> {
+        let mut lost = LostRaces::default();
+        // It is told from what there is now, not by the first try, which would pay for telling each time.
+        if state.cell(tag).is_some_and(|cell| state.takes_updates(cell, epoch)) {
+            lost.another();
+        }
         loop {
             if let Some(cell) = state.cell(tag) {
                 match state.update_in_place(cell, &mut upsert, epoch) {
                     Ok(to) => return Ok(to),
-                    Err(Unplaced::Raced) => {}
+                    Err(Unplaced::Raced) => lost.another(),
                     Err(Unplaced::Closed { from, to }) => {
                         if self.rewrite(state, cell, from, &[(tag, to)], epoch, owner, guard) {
                             return Ok(to);
