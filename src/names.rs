@@ -287,7 +287,7 @@ impl Names {
             id = TagId::try_from(table.names.len())
                 .ok()
                 .filter(|&id| id < PLAIN_IDS)
-                .expect("no more than 2^30 - 2 tag names");
+                .expect("no more than 2^30 - 4 tag names");
             table.ids.insert(Arc::clone(&name), id);
             table.names.push(Arc::clone(&name));
             Arc::new(table)

@@ -299,10 +299,8 @@ where
 
     /// Tells the connections of `peer` that its last protection was lifted, with nothing held.
     fn tell_unprotected(&self, peer: &P) {
-        let conns = self
-            .inner
-            .table
-            .read(peer, |_, links| links.conns_in_order().map(Conn::keep).collect::<Vec<_>>());
+        let conns =
+            self.inner.table.links(peer, |links| links.conns_in_order().map(Conn::keep).collect::<Vec<_>>());
         for conn in conns.into_iter().flatten() {
             if trim::panics_caught(|| conn.entry.conn.protection_lifted()) {
                 tracing::error!(target: "connmgr", id = ?conn.entry.id(), "a protection callback panicked");
@@ -327,7 +325,7 @@ where
             Some(known) => known,
             None => None,
         };
-        let found = self.inner.table.read(peer, |_, links| match wanted {
+        let found = self.inner.table.links(peer, |links| match wanted {
             Some(tag) => links.protections().contains(&tag),
             None => links.is_protected(),
         });

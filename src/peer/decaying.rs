@@ -21,7 +21,7 @@ use crate::sync::{AtomicBool, Ordering, fence, mutant};
 use crate::versioned::{Fresh, LinkEdit, Linked, MAX_TAG_ID, MAX_WEIGHT, State, TagEdit, TagId, saturate};
 
 /// Plain tags' ids are below this, and so are decaying tags' numbers.
-pub(crate) const PLAIN_IDS: TagId = (1 << 30) - 2;
+pub(crate) const PLAIN_IDS: TagId = (1 << 30) - 4;
 
 /// The high bits of an id: what it stands for.
 const ROLE: TagId = 0b11 << 30;
@@ -185,7 +185,7 @@ where
             _ if stored(state, id) != from && !mutant!("bump-over-another") => false,
             None => {
                 let look = state.look();
-                self.edit(node, look, TagEdit::Set(&cells), Self::adopted(look, now), &guard)
+                self.edit(node, look, TagEdit::Add(&cells), Self::adopted(look, now), &guard)
             }
             Some(from) => {
                 let times_stay = (from.bumped, from.added) == (to.bumped, to.added);

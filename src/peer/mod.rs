@@ -133,13 +133,25 @@ where
         Links::of(look).map(|links| (node, look, links))
     }
 
-    /// Reads the state of `key` by `read`, if there is one. One structural state, as its links are those of an instant at which it had these tags; each tag's value at
-    /// its own instant.
-    pub(crate) fn read<R>(&self, key: &K, read: impl FnOnce(&State<Tie<C>>, Links<'_, C>) -> R) -> Option<R> {
+    /// Reads the state of `key` by `read`, if it is alive; again if its links changed meanwhile, as another's success may make it. So what is returned is of one structural
+    /// state: it had these links all the time, and at one instant of that these tags; each tag's value is of its own instant.
+    pub(crate) fn read<R>(&self, key: &K, read: impl Fn(&State<Tie<C>>, Links<'_, C>) -> R) -> Option<R> {
         let id = self.hashed(key);
         let guard = reclaim::pin();
-        let (_, look, links) = self.see_alive(id, &guard)?;
-        Some(read(look.state, links))
+        loop {
+            let (_, look, links) = self.see_alive(id, &guard)?;
+            let found = read(look.state, links);
+            if look.state.look() == look || mutant!("torn-read") {
+                return Some(found);
+            }
+        }
+    }
+
+    /// Reads the links of `key` by `read`, if it is alive: as they are at one instant.
+    pub(crate) fn links<R>(&self, key: &K, read: impl FnOnce(Links<'_, C>) -> R) -> Option<R> {
+        let id = self.hashed(key);
+        let guard = reclaim::pin();
+        self.see_alive(id, &guard).map(|(_, _, links)| read(links))
     }
 
     /// The value of one tag. Never writes shared memory but for the pin. (Left to itself, the compiler does not inline it.)
@@ -363,6 +375,9 @@ where
             let Some((node, look, links)) = self.see_alive(peer, &guard) else { return false };
             let Some(conn) = links.conn(id) else { return false };
             let last = links.is_last();
+            if last && !mutant!("left-unclosed") {
+                look.state.close();
+            }
             let left = if last && look.state.tags().len() > 0 { leave() } else { None };
             let tags = if last && left.is_none() { TagEdit::Clear } else { TagEdit::Keep };
             let edit = if let Some(now) = left {

@@ -18,8 +18,10 @@ pub(crate) enum TagEdit<'e> {
     Keep,
     /// They stay if this holds of them, final as they are by then; else the edit is refused.
     KeepIf(&'e dyn Fn(&Tags) -> bool),
-    /// These tags get these values, whether or not they were there.
+    /// These tags, which are there, get these values.
     Set(&'e Tags),
+    /// These tags come, none of which is there: another thread may have added one in place, and then the edit is refused.
+    Add(&'e Tags),
     /// These tags go.
     Remove(&'e [TagId]),
     /// All go.
@@ -54,11 +56,18 @@ impl<L: Linked, K> Versioned<L, K> {
         let tags_stay = match tags {
             TagEdit::Keep => true,
             TagEdit::Clear => state.cells.len() == 0,
-            TagEdit::KeepIf(_) | TagEdit::Set(_) | TagEdit::Remove(_) => false,
+            TagEdit::KeepIf(_) | TagEdit::Set(_) | TagEdit::Add(_) | TagEdit::Remove(_) => false,
         };
         if !tags_stay || epoch.stamp() != state.epoch && !mutant!("links-epoch-unchecked") {
             return self.replace(look, tags, links, epoch, owner, guard);
         }
+        debug_assert!(
+            links.lead_to_target(look)
+                || state.cells.are_closed()
+                || mutant!("left-unclosed")
+                || mutant!("vacancy-left-open"),
+            "a state without connections has no open cells"
+        );
         if state.links.swap(look, links.word(look)) {
             // SAFETY: just published by this thread.
             unsafe { links.published(look, guard) };
@@ -93,7 +102,7 @@ impl<L: Linked, K> Versioned<L, K> {
         if state.freeze_links() != look && !mutant!("frozen-links-unchecked") {
             return Err(Refused::Raced);
         }
-        let cells = Self::frozen_copy(state, tags)?;
+        let cells = Self::frozen_copy(state, tags, || links.lead_to_target(look))?;
         let dies = matches!(links, LinkEdit::Die(_));
         let stamp = if mutant!("stamp-not-renewed") { state.epoch } else { epoch.stamp() };
         let successor = State {
@@ -151,8 +160,13 @@ impl<L: Linked, K> Versioned<L, K> {
         true
     }
 
-    /// Freezes all cells of `state` and returns them, edited.
-    pub(super) fn frozen_copy(state: &State<L>, edit: TagEdit<'_>) -> Result<Cells, Refused> {
+    /// Closes and freezes all cells of `state` and returns them, edited; vacant ones are to be open if `open` says so.
+    pub(super) fn frozen_copy(
+        state: &State<L>,
+        edit: TagEdit<'_>,
+        open: impl FnOnce() -> bool,
+    ) -> Result<Cells, Refused> {
+        state.cells.close();
         // Pushed one by one: for a few, `extend` takes five times as long.
         let mut tags: SmallVec<[(TagId, i64); 8]> = SmallVec::new();
         for (at, (tag, cell)) in state.cells.iter().enumerate() {
@@ -168,15 +182,21 @@ impl<L: Linked, K> Versioned<L, K> {
             }
             TagEdit::Set(set) => {
                 for &(tag, value) in set {
+                    tags.iter_mut().find(|held| held.0 == tag).expect("a tag that is there").1 = value;
+                }
+            }
+            TagEdit::Add(new) => {
+                for &(tag, value) in new {
                     match tags.iter_mut().find(|held| held.0 == tag) {
-                        Some(held) => held.1 = value,
                         None => tags.push((tag, value)),
+                        Some(held) if mutant!("added-over-another") => held.1 = value,
+                        Some(_) => return Err(Refused::Raced),
                     }
                 }
             }
             TagEdit::Remove(gone) => tags.retain(|held| !gone.contains(&held.0)),
             TagEdit::Clear => tags.clear(),
         }
-        Ok(Cells::new(&tags))
+        Ok(Cells::new(&tags, open))
     }
 }

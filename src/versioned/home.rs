@@ -46,7 +46,9 @@ impl<L: Linked, K> Versioned<L, K> {
         }
         let free = |slot| mutant!("home-too-early") || readers_gone(slot) || self.is_over(slot, guard);
         let Some(slot) = self.claim(free) else { return };
-        let (links, cells) = (state.freeze_links().into_cell(), Self::frozen_copy(state, TagEdit::Keep));
+        let look = state.freeze_links();
+        let (links, cells) =
+            (look.into_cell(), Self::frozen_copy(state, TagEdit::Keep, || look.leads_to_target()));
         let State { epoch, prev, .. } = *state;
         let cells = cells.expect("to keep all is never refused");
         // SAFETY: (1) just claimed.

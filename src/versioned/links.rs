@@ -112,6 +112,12 @@ impl<'g, L: Linked> Look<'g, L> {
         self.word == death(number)
     }
 
+    /// Whether the newest link has a target.
+    pub(super) fn leads_to_target(self) -> bool {
+        // SAFETY: looked at under the guard.
+        unsafe { leads_to_target(self.word) }
+    }
+
     /// The same word, for a copy of the state.
     pub(super) fn into_cell(self) -> LinksCell<L> {
         LinksCell::new(self.word)
@@ -218,6 +224,12 @@ impl<'g, L: Linked> Fresh<'g, L> {
         self
     }
 
+    /// Whether the newest has a target.
+    pub(super) fn lead_to_target(&self) -> bool {
+        // SAFETY: what is on top is its own, and what it is kept on was looked at under a guard.
+        unsafe { leads_to_target(self.word) }
+    }
+
     /// The same, marked if it is to be; what is put on top of that is not.
     pub(crate) fn marked(mut self, if_so: bool) -> Self {
         if if_so {
@@ -256,6 +268,12 @@ impl<'g, L: Linked> LinkEdit<'g, L> {
             Self::Become(fresh) => fresh.word,
             Self::Die(number) => death(*number),
         }
+    }
+
+    /// Whether the newest of what this makes of what `look` saw has a target.
+    pub(super) fn lead_to_target(&self, look: Look<'g, L>) -> bool {
+        // SAFETY: of this edit, or looked at under the guard.
+        unsafe { leads_to_target(self.word(look)) }
     }
 
     /// Hands over what is new, now that it is published, and retires what this took off the list that `look` saw.
@@ -387,6 +405,17 @@ fn thawed<L: Linked>(word: *mut Link<L>) -> *mut Link<L> {
 #[inline]
 fn newest<L: Linked>(word: *mut Link<L>) -> *mut Link<L> {
     if is_dead(word) { ptr::null_mut() } else { word.map_addr(|word| word & !(FROZEN | MARKED)) }
+}
+
+/// Whether `word` leads to a list whose newest link has a target.
+///
+/// # Safety
+/// 1. What it leads to is alive.
+unsafe fn leads_to_target<L: Linked>(word: *mut Link<L>) -> bool {
+    let newest = newest(word);
+    reclaim::check(newest);
+    // SAFETY: (1).
+    unsafe { newest.as_ref() }.is_some_and(|link| link.target.is_some())
 }
 
 /// The same word, but its list is marked. Where there is no link, nothing is.

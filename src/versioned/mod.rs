@@ -172,14 +172,25 @@ impl<L: Linked, K> fmt::Debug for Versioned<L, K> {
     }
 }
 
+impl<L: Linked> State<L> {
+    /// Tries once to add a tag that is not there, with its value, where there is a vacant cell for it. Linearizes at the compare-and-swap that
+    /// makes the cell the tag's.
+    ///
+    /// As cells are open in states with a connection only, no links have to be looked at.
+    fn add_in_place(&self, tag: TagId, value: i64, epoch: &Epoch) -> bool {
+        let of_this_epoch = || epoch.stamp() == self.epoch || mutant!("vacancy-epoch-unchecked");
+        self.cells.claim(tag).is_some_and(|vacancy| vacancy.fill(tag, value, of_this_epoch))
+    }
+}
+
 impl<L: Linked, K> Versioned<L, K> {
     /// A record of `key` that is to be moved to where it stays, then [settled](Self::settle), then published.
     pub(crate) fn new(key: K, links: Fresh<'_, L>, tags: &Tags) -> Self {
         let state = State {
             epoch: u64::MAX,
             prev: ptr::null(),
+            cells: Cells::new(tags, || links.lead_to_target()),
             links: LinksCell::of(links),
-            cells: Cells::new(tags),
         };
         Self {
             state: AtomicPtr::new(ptr::null_mut()),
@@ -225,7 +236,7 @@ impl<L: Linked, K> Versioned<L, K> {
                 return false;
             }
             // Nobody needs an earlier state any more, so the seal has no past.
-            let (links, cells) = (LinksCell::sealed(), Cells::new(&[]));
+            let (links, cells) = (LinksCell::sealed(), Cells::new(&[], || false));
             let sealed = self.place(State { epoch: state.epoch, prev: ptr::null(), links, cells }, guard);
             if self.publish(state, sealed, guard) {
                 return true;
@@ -344,7 +355,10 @@ impl<L: Linked, K> Versioned<L, K> {
                 return Err(upsert);
             } else {
                 let to = upsert.apply(0);
-                let (edit, look) = (TagEdit::Set(&[(tag, to)]), state.look());
+                if state.add_in_place(tag, to, epoch) {
+                    return Ok(to);
+                }
+                let (edit, look) = (TagEdit::Add(&[(tag, to)]), state.look());
                 if self.replace(look, edit, adopt(look), epoch, owner, guard).is_ok() {
                     return Ok(to);
                 }

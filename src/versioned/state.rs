@@ -53,6 +53,11 @@ impl<L: Linked> State<L> {
         self.cell(tag).map(|cell| decode(cell.load()))
     }
 
+    /// Makes final which tags there are, to who is to decide from that. In a state without connections it is so anyway.
+    pub(crate) fn close(&self) {
+        self.cells.close();
+    }
+
     /// Makes the value of `tag` final and returns it.
     pub(crate) fn freeze(&self, tag: TagId) -> Option<i64> {
         self.cell(tag).map(Cell::freeze)
@@ -64,7 +69,7 @@ impl<L: Linked> State<L> {
         self.cells.sum_of_few()
     }
 
-    /// Each tag with its value, each read at its own instant, in the order they were added in.
+    /// Each tag with its value, each read at its own instant, in the order they were added in. Until the state is [closed](Self::close), more may come.
     pub(crate) fn tags(&self) -> impl ExactSizeIterator<Item = (TagId, i64)> {
         self.cells.iter().map(|(tag, cell)| (tag, decode(cell.load())))
     }

@@ -16,7 +16,7 @@ use crate::versioned::Upsert;
 fn a_protection_is_not_lost_to_a_new_tag() {
     explore("a_protection_is_not_lost_to_a_new_tag", 3, 600, || {
         let t = Arc::new(table());
-        t.link(1, 1);
+        t.link_closed(1, 1);
         let other = Arc::clone(&t);
         together(
             [Box::new(move || {
@@ -108,7 +108,7 @@ fn a_connection_that_is_copied_is_there() {
     explore("a_connection_that_is_copied_is_there", 3, 7_000, || {
         compiler_fences();
         let t = Arc::new(table());
-        t.link(1, 1);
+        t.link_closed(1, 1);
         let (a, b) = (Arc::clone(&t), Arc::clone(&t));
         together(
             [
@@ -134,7 +134,7 @@ fn a_connection_that_is_gone_publishes_what_its_remover_did() {
     explore("a_connection_that_is_gone_publishes_what_its_remover_did", 3, 100_000, || {
         compiler_fences();
         let t = Arc::new(table());
-        t.link(1, 1);
+        t.link_closed(1, 1);
         let record = t.hold(&1).expect("there");
         let done = Arc::new(AtomicU64::new(0));
         let (a, b, mark) = (Arc::clone(&t), Arc::clone(&t), Arc::clone(&done));
@@ -202,8 +202,10 @@ fn a_peer_that_leaves_while_its_state_comes_home_is_unlinked() {
         let t = Arc::new(table());
         t.link(1, 1);
         let pin = reclaim::pin();
-        t.add(1, OTHER, 1);
-        t.untag(&1, OTHER);
+        for _ in 0..2 {
+            t.add(1, OTHER, 1);
+            t.untag(&1, OTHER);
+        }
         let other = Arc::clone(&t);
         together([Box::new(move || assert!(other.unlink(1, 1), "it was there"))], || drop(pin));
         assert!(t.read(&1, |_, _| ()).is_none(), "it has left");

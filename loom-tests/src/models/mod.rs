@@ -1,5 +1,6 @@
 //! The models, by promise, and how they are run.
 
+mod additions;
 mod claims;
 mod cut;
 mod decaying;
@@ -50,6 +51,7 @@ trait Short {
     fn add(&self, peer: u64, tag: TagId, delta: i64) -> i64;
     fn link(&self, peer: u64, id: u8) -> bool;
     fn unlink(&self, peer: u64, id: u8) -> bool;
+    fn link_closed(&self, peer: u64, id: u8);
     fn value_in(cut: &Cut<'_, u64, Link, ahash::RandomState>, peer: u64, tag: TagId) -> i64;
 }
 
@@ -64,6 +66,13 @@ impl Short for Table {
 
     fn unlink(&self, peer: u64, id: u8) -> bool {
         self.disconnect(&peer, &id, || None)
+    }
+
+    /// Links a new peer whose state takes no tag in place, as it had no connection at first: a new tag replaces it.
+    fn link_closed(&self, peer: u64, id: u8) {
+        let _ = self.protect(&peer, SHIELD, || 0);
+        assert!(self.link(peer, id), "it is new");
+        assert!(!self.unprotect(&peer, SHIELD), "no other protection");
     }
 
     fn value_in(cut: &Cut<'_, u64, Link, ahash::RandomState>, peer: u64, tag: TagId) -> i64 {

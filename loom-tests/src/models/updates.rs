@@ -131,8 +131,8 @@ fn an_upsert_is_not_lost_to_the_first_write_of_an_epoch() {
 fn an_upsert_passes_a_stalled_copier() {
     explore("an_upsert_passes_a_stalled_copier", 3, 300, || {
         let t = Arc::new(table());
-        t.link(1, 1);
         t.add(1, TAG, 1);
+        t.link(1, 1);
         let other = Arc::clone(&t);
         together(
             [Box::new(move || {
