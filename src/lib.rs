@@ -62,7 +62,8 @@
 //! | operation | progress | linearizes at | consistency | cost |
 //! |---|---|---|---|---|
 //! | [`upsert_tag`](BasicConnManager::upsert_tag), [`tag_peer`](BasicConnManager::tag_peer), tag exists | lock-free | the swap of the tag's word | per peer | hash, one probe, one swap; no allocation |
-//! | the same, new tag, or first write after a snapshot | lock-free | the swap of the state | per peer | copies the peer's state |
+//! | the same, one of the first two tags of a connected peer | lock-free | the swap that makes a cell the tag's, or of the state | per peer | mostly two swaps; no allocation |
+//! | the same, another new tag, or first write after a snapshot | lock-free | the swap of the state | per peer | copies the peer's state |
 //! | [`untag_peer`](BasicConnManager::untag_peer) | lock-free | the swap of the state, or its load where nothing changes | per peer | copies the peer's state |
 //! | [`connected`](BasicConnManager::connected), [`disconnected`](BasicConnManager::disconnected), [`protect`](BasicConnManager::protect), [`unprotect`](BasicConnManager::unprotect) | lock-free | the swap of the word of links, or its load where nothing changes | per peer | `connected` allocates the connection, with its link, `protect` and `unprotect` a link, and where a connection goes, there is one for each newer one; the first after a snapshot, and a disconnect that takes tags, copies the peer's state |
 //! | any of these, unknown peer | lock-free | the swap of the index slot, or the load that finds it empty | per peer | allocates a record, may help a table's growth by 64 slots |

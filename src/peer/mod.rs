@@ -16,7 +16,7 @@
 //!
 //! Every operation here is one loop: find the record, look at its state, decide, try to edit that; when another thread was
 //! faster, once more. A failed try means that another thread succeeded: lock-free. The hot path, setting a tag that
-//! exists, allocates nothing and swaps one word; connections and protections come and go by a word, too.
+//! exists, allocates nothing and swaps one word; connections and protections come and go by a word, too, and the first two tags of a connected peer come by one.
 
 #![forbid(unsafe_code)]
 
@@ -375,6 +375,7 @@ where
             let Some((node, look, links)) = self.see_alive(peer, &guard) else { return false };
             let Some(conn) = links.conn(id) else { return false };
             let last = links.is_last();
+            // (vacancy): it is to have no connection, and what becomes of it depends on whether it has tags.
             if last && !mutant!("left-unclosed") {
                 look.state.close();
             }

@@ -41,8 +41,8 @@ impl<L: Linked, K> Versioned<L, K> {
     /// Tries once to edit what the caller looked at under `guard`, which is not sealed: in place where no tag comes or goes and the epoch
     /// allows it.
     ///
-    /// Linearizes at the compare-and-swap of the word of links or of the state. What the caller decided from, these links and which tags
-    /// there are, cannot have changed when that succeeds.
+    /// Linearizes at the compare-and-swap of the word of links or of the state. What the caller decided from, these links and, of a state that is
+    /// [closed](State::close), which tags there are, cannot have changed when that succeeds.
     pub(crate) fn edit(
         &self,
         look: Look<'_, L>,

@@ -1,7 +1,7 @@
 //! Versioned state: one pointer to an immutable structure with mutable cells, and its recent past.
 //!
 //! A [`State`] is what a record is at one time: a table of cells, each a tag's value, and a word that leads to its *links*, everything else.
-//! Which tags there are never changes once a state is published; a cell's value does, and so does the word.
+//! A cell's value may change once a state is published, and so may the word; and in a state with a connection a tag may come.
 //!
 //! **Value update** (fast path, [`Versioned::update`]). Load the state and the cell, run the closure, stamp; if the state
 //! bears that epoch, compare-and-swap the cell. No allocation.
@@ -9,8 +9,11 @@
 //! **Change of links** ([`Versioned::edit`]), where no tag comes or goes: the same with the word. What the caller decided from is the word itself, and which
 //! tags there are.
 //!
-//! **Replacement** (`Versioned::replace`): a tag comes or goes, or it is the first change after a snapshot.
-//! *Freeze* the word and every cell, which makes late compare-and-swaps of them fail; copy; apply the edit; stamp; compare-and-swap
+//! **Addition of a tag** (`State::add_in_place`), where there is a vacant cell: claim the cell, store the value, stamp; if the state bears that epoch,
+//! compare-and-swap which tag the cell is of.
+//!
+//! **Replacement** (`Versioned::replace`): a tag goes, or comes where no cell is vacant, or it is the first change after a snapshot.
+//! *Freeze* the word and every cell, vacant ones included, which makes late compare-and-swaps of them fail; copy; apply the edit; stamp; compare-and-swap
 //! the state pointer; retire the old state. A thread that stalls after freezing holds up nobody: whoever meets
 //! something frozen replaces the state himself.
 //!
@@ -26,6 +29,8 @@
 //!   the number of epochs that somebody may still read, plus one.
 //! - (freeze) Neither the word nor a cell of a state changes after the first compare-and-swap of the state pointer away from it was
 //!   attempted with values copied from it.
+//! - (vacancy) Only a state with a connection has cells that are vacant and open. Who puts a word in place by which there is none closes them first. So
+//!   who finds a cell open need not look at the links; and which tags a state without connections has never changes.
 //! - (death) A dead record has no tags, and may be *revived*. Each death has a number, and a
 //!   job of its own that *seals* the record once every guard alive at that death is gone, if it is dead by that death still.
 //!   Nothing replaces a sealed state.

@@ -1,4 +1,4 @@
-//! What a record is at one time: cells in an immutable structure, and a word that leads to its links.
+//! What a record is at one time: cells of its tags, and a word that leads to its links.
 
 use super::Linked;
 use super::cells::{Cell, Cells, TagId, decode};

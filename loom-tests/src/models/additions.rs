@@ -63,7 +63,14 @@ fn a_new_tag_and_the_last_disconnect_are_ordered() {
             [Box::new(move || {
                 assert_eq!(other.add(1, TAG, 5), 5, "it is new");
             })],
-            || assert!(t.unlink(1, 1), "it was there"),
+            || {
+                // Until this is gone the record is there, dead or not.
+                let _pin = reclaim::pin();
+                assert!(t.unlink(1, 1), "it was there");
+                if t.tag_value(&1, TAG).is_some() {
+                    assert!(t.read(&1, |_, _| ()).is_some(), "no dead record has a tag");
+                }
+            },
         );
         let there = t.read(&1, |state, links| (state.value(TAG), links.is_connected()));
         assert!(

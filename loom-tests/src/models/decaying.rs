@@ -46,6 +46,19 @@ fn a_bump_in_place_and_one_that_moves_the_time_both_count() {
     });
 }
 
+/// Two bumps that move the time, one of which leaves the value as it was: two threads, bound 2. Fails if a bump takes the same value for the same bump.
+#[test]
+fn a_bump_that_only_moves_the_time_is_not_undone() {
+    explore("a_bump_that_only_moves_the_time_is_not_undone", 2, 8_000, || {
+        let (t, open) = bumped();
+        let (other, opened) = (Arc::clone(&t), Arc::clone(&open));
+        together([Box::new(move || assert!(bump(&other, &opened, 0, 5).is_some(), "open"))], || {
+            assert!(bump(&t, &open, 100, 3).is_some(), "open");
+        });
+        assert_eq!(stored(&t), Some((101, 5)), "no bump is lost, and the later time stays");
+    });
+}
+
 /// A bump in place against a plain tag that is added, which replaces the state: two threads, bound 3. Fails without the freeze.
 #[test]
 fn a_bump_is_not_lost_to_a_new_tag() {

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::{OTHER, Short, TAG, Table, explore, table, tiny_table, together};
+use super::{OTHER, SHIELD, Short, TAG, Table, explore, table, tiny_table, together};
 use crate::peer::Identified;
 use crate::reclaim::{self, period::Periods};
 use crate::snapshot::Cut;
@@ -18,8 +18,9 @@ use crate::versioned::Upsert;
 fn a_pinned_reader_keeps_what_it_reads() {
     explore("a_pinned_reader_keeps_what_it_reads", 3, 100, || {
         let t = Arc::new(table());
-        t.link(1, 1);
         t.add(1, TAG, 1);
+        // The next tag replaces the state, as there was no connection at first.
+        t.link(1, 1);
         let other = Arc::clone(&t);
         together(
             [Box::new(move || {
@@ -125,7 +126,8 @@ fn a_kept_record_outlives_its_unlinking() {
 fn a_slot_that_was_used_meanwhile_is_not_taken() {
     explore("a_slot_that_was_used_meanwhile_is_not_taken", 2, 300, || {
         let t = Arc::new(table());
-        t.link(1, 1);
+        // Without a connection each tag that comes replaces the state.
+        let _ = t.protect(&1, SHIELD, || 0);
         let pin = reclaim::pin();
         t.add(1, OTHER, 1);
         assert!(t.untag(&1, OTHER), "it was there");
