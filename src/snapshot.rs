@@ -1,6 +1,6 @@
 //! A consistent cut of the whole table, and a walk over it.
 //!
-//! Taking one costs one increment and a fence; reading it stops nobody. It holds every update that returned before it was
+//! Taking one costs one increment and a fence; reading it stops nobody, and writes only that a peer's state takes no more tags. It holds every update that returned before it was
 //! begun and none that began after; if it holds an update, it holds everything that update could have seen. An
 //! update that is under way while it is taken may be on either side, and may come to be seen between two readings.
 //!
@@ -14,7 +14,7 @@ use std::mem;
 use crate::index::Node;
 use crate::peer::{Identified, Links, Peer, PeerTable, Tie};
 use crate::reclaim::{self, Guard};
-use crate::sync::{BATCH, MODEL, mutant, prefetch_ahead};
+use crate::sync::{BATCH, MODEL, mutant, prefetch_ahead, update_fence};
 use crate::versioned::State;
 
 /// A cut of `table`.
@@ -96,7 +96,7 @@ where
     pub(crate) fn get(&self, key: &K) -> Option<PeerAt<'_, K, C>> {
         let alive_at = |peer: &'_ Peer<K, C>| {
             let state = (peer.key() == key).then(|| peer.state.as_of(self.epoch, self.guard()))??;
-            Links::of(state.look()).map(|links| (state, links))
+            links_of(state).map(|links| (state, links))
         };
         let (node, (state, links)) = self.table.index().find(self.table.hash(key), self.guard(), alive_at)?;
         Some(PeerAt { node, state, links })
@@ -104,8 +104,19 @@ where
 
     fn view<'c>(&'c self, node: &'c Node<Peer<K, C>>) -> Option<PeerAt<'c, K, C>> {
         let state = node.state.as_of(self.epoch, self.guard())?;
-        Links::of(state.look()).map(|links| PeerAt { node, state, links })
+        links_of(state).map(|links| PeerAt { node, state, links })
     }
+}
+
+/// The links of a state of a cut, once it is final which tags there are: so that both are of one structural state. Whoever is late with a tag
+/// adds it to a state that comes after the cut.
+fn links_of<C: Send + Sync + 'static>(state: &State<Tie<C>>) -> Option<Links<'_, C>> {
+    if !mutant!("cut-left-open") {
+        state.close();
+        // ORDER: cut-fence
+        update_fence();
+    }
+    Links::of(state.look())
 }
 
 /// A walk over a cut's peers, some way ahead of which it fetches what they are made of.

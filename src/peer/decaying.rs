@@ -130,7 +130,9 @@ where
 {
     /// What is stored of `id` for `key`.
     pub(crate) fn decaying(&self, key: &K, id: DecayId) -> Option<Stored> {
-        self.read(key, |state, _| stored(state, id)).flatten()
+        let peer = self.hashed(key);
+        let guard = reclaim::pin();
+        stored(self.see_alive(peer, &guard)?.1.state, id)
     }
 
     /// Stores what `next` makes of what is stored, creating a temporary record at `now` for an unknown peer. Returns what it

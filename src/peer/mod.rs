@@ -29,7 +29,7 @@ use std::hash::{BuildHasher, Hash};
 use crate::epoch::Epoch;
 use crate::index::{Held, Index, Node};
 use crate::reclaim::{self, Guard};
-use crate::sync::{AtomicUsize, Ordering, Padded, mutant};
+use crate::sync::{AtomicUsize, Ordering, Padded, mutant, update_fence};
 use crate::versioned::{Fresh, LinkEdit, Look, State, TagEdit, TagId, Upsert};
 
 pub(crate) use decaying::{DecayId, Open, Stored, Tagged, tagged};
@@ -133,15 +133,21 @@ where
         Links::of(look).map(|links| (node, look, links))
     }
 
-    /// Reads the state of `key` by `read`, if it is alive; again if its links changed meanwhile, as another's success may make it. So what is returned is of one structural
-    /// state: it had these links all the time, and at one instant of that these tags; each tag's value is of its own instant.
+    /// Reads the state of `key` by `read`, if it is alive; again if another thread's success has changed its links meanwhile, or which tags it has. So what is returned is of
+    /// one structural state; each tag's value is of its own instant.
+    ///
+    /// That state was there at the second look at the links: the tags were the same before and after that. (The links may have become others in between, and
+    /// the same again.)
     pub(crate) fn read<R>(&self, key: &K, read: impl Fn(&State<Tie<C>>, Links<'_, C>) -> R) -> Option<R> {
         let id = self.hashed(key);
         let guard = reclaim::pin();
         loop {
             let (_, look, links) = self.see_alive(id, &guard)?;
+            let tags = look.state.tags().len();
             let found = read(look.state, links);
-            if look.state.look() == look || mutant!("torn-read") {
+            // ORDER: read-fence
+            update_fence();
+            if look.state.look() == look && look.state.tags().len() == tags || mutant!("torn-read") {
                 return Some(found);
             }
         }

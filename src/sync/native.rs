@@ -131,3 +131,23 @@ fn hint<const LEVEL: i32, T>(pointer: *const T) {
     // SAFETY: a prefetch does not fault, whatever the address.
     unsafe { std::arch::x86_64::_mm_prefetch::<LEVEL>(pointer.cast()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sync::Ordering;
+
+    /// Of the allocator and mapped.
+    #[test]
+    fn groups_are_null_and_within_lines() {
+        let mapped = MAPPED_FROM / size_of::<[AtomicPtr<u8>; GROUP]>();
+        for len in [1, 2, 100, mapped - 1, mapped, 3 * mapped] {
+            let groups = Groups::<u8>::new(len);
+            assert_eq!(groups.len(), len, "as many as were asked for");
+            assert_eq!(groups.as_ptr().addr() % size_of_val(&groups[0]), 0, "{len}: none across two lines");
+            let slots = groups.as_flattened();
+            assert!(slots.iter().all(|slot| slot.load(Ordering::Relaxed).is_null()), "{len}: all null");
+            slots.iter().for_each(|slot| slot.store(NonNull::dangling().as_ptr(), Ordering::Relaxed));
+        }
+    }
+}

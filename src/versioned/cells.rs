@@ -210,11 +210,13 @@ impl Cells {
         if first == MANY {
             return None;
         }
+        if first > MAX_TAG_ID {
+            return Some(0);
+        }
         // SAFETY: (1).
-        let few = unsafe { self.few() };
+        let [one, other] = unsafe { self.few() };
         // Without overflow, as values are saturated.
-        let value = |of: u32, cell: &Cell| if of <= MAX_TAG_ID { decode(cell.load()) } else { 0 };
-        Some(value(first, &few[0]) + value(self.of(1), &few[1]))
+        Some(decode(one.load()) + if self.of(1) <= MAX_TAG_ID { decode(other.load()) } else { 0 })
     }
 
     /// Each with its tag, in the order they were added in: those that there are at the call.

@@ -27,7 +27,7 @@
 //!   advanced the epoch, so the target outlives the reader's guard.
 //! - (inherit) A state that replaces one of its own epoch takes over that one's `prev`: a chain is no longer than
 //!   the number of epochs that somebody may still read, plus one.
-//! - (freeze) Neither the word nor a cell of a state changes after the first compare-and-swap of the state pointer away from it was
+//! - (freeze) Neither the word nor a cell of a state, if it is of a tag, changes after the first compare-and-swap of the state pointer away from it was
 //!   attempted with values copied from it.
 //! - (vacancy) Only a state with a connection has cells that are vacant and open. Who puts a word in place by which there is none closes them first. So
 //!   who finds a cell open need not look at the links; and which tags a state without connections has never changes.
@@ -104,7 +104,7 @@ impl<F: FnMut(i64) -> i64> Upsert<F> {
 }
 
 impl<L: Linked> State<L> {
-    /// Whether a value can be changed where it is. If it was not, another thread has changed it.
+    /// Whether a value can be changed where it is. If it was not, a change came in between, mostly another thread's.
     fn takes_updates(&self, cell: &Cell, epoch: &Epoch) -> bool {
         cell.load() & FROZEN == 0 && epoch.stamp() == self.epoch
     }
@@ -184,7 +184,8 @@ impl<L: Linked> State<L> {
     /// As cells are open in states with a connection only, no links have to be looked at.
     fn add_in_place(&self, tag: TagId, value: i64, epoch: &Epoch) -> bool {
         let of_this_epoch = || epoch.stamp() == self.epoch || mutant!("vacancy-epoch-unchecked");
-        self.cells.claim(tag).is_some_and(|vacancy| vacancy.fill(tag, value, of_this_epoch))
+        of_this_epoch()
+            && self.cells.claim(tag).is_some_and(|vacancy| vacancy.fill(tag, value, of_this_epoch))
     }
 }
 
@@ -344,6 +345,7 @@ impl<L: Linked, K> Versioned<L, K> {
         // It is told from what there is now, not by the first try, which would pay for telling each time.
         if state.cell(tag).is_some_and(|cell| state.takes_updates(cell, epoch)) {
             lost.another();
+            state = self.load(guard);
         }
         loop {
             if let Some(cell) = state.cell(tag) {
@@ -362,6 +364,9 @@ impl<L: Linked, K> Versioned<L, K> {
                 let to = upsert.apply(0);
                 if state.add_in_place(tag, to, epoch) {
                     return Ok(to);
+                }
+                if state.cell(tag).is_some() {
+                    continue;
                 }
                 let (edit, look) = (TagEdit::Add(&[(tag, to)]), state.look());
                 if self.replace(look, edit, adopt(look), epoch, owner, guard).is_ok() {

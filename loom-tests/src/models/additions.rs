@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::{OTHER, SHIELD, Short, TAG, Table, explore, table, together};
 use crate::reclaim;
 use crate::snapshot::Cut;
-use crate::sync::{AtomicU64, Ordering, compiler_fences};
+use crate::sync::{AtomicBool, AtomicU64, Ordering, compiler_fences};
+use crate::versioned::Upsert;
 
 /// Two threads add to a tag that is new to both. Fails if a replacement leaves open what it copies, or puts its value over that of a tag that came meanwhile.
 /// Two threads, bound 3.
@@ -156,11 +157,12 @@ fn a_new_tag_publishes_what_its_writer_did() {
     });
 }
 
-/// A connection comes, then a tag; who reads both does not see the tag without the connection. Fails if the links are not looked at again.
+/// A connection comes, then two tags, and it goes again, which makes the word of links what it was. Who reads links and tags sees them as they were together. Fails if they are
+/// not looked at again, or only the links.
 /// Two threads, bound 3.
 #[test]
 fn tags_and_links_are_read_as_they_were_together() {
-    explore("tags_and_links_are_read_as_they_were_together", 3, 60, || {
+    explore("tags_and_links_are_read_as_they_were_together", 3, 1_000, || {
         let t = Arc::new(table());
         t.link(1, 1);
         let other = Arc::clone(&t);
@@ -168,12 +170,63 @@ fn tags_and_links_are_read_as_they_were_together() {
             [Box::new(move || {
                 assert!(other.link(1, 2), "it is new");
                 other.add(1, TAG, 1);
+                other.add(1, OTHER, 1);
+                assert!(other.unlink(1, 2), "it was there");
             })],
             || {
-                let read = t.read(&1, |state, links| (links.conns().count(), state.value(TAG)));
-                let had = [(1, None), (2, None), (2, Some(1))];
+                let read = t.read(&1, |state, links| (links.conns().count(), state.tags().len()));
+                let had = [(1, 0), (2, 0), (2, 1), (2, 2), (1, 2)];
                 assert!(had.contains(&read.expect("never gone")), "together: {read:?}");
             },
         );
+    });
+}
+
+/// One thread protects a peer and finds it without a tag, which another adds in place: it was protected first. `seen` is what a third finds, of protection
+/// and tag. Fails if that has the tag without the protection.
+fn protected_before_it_was_tagged(name: &str, bound: usize, floor: usize, seen: fn(&Table) -> (bool, usize)) {
+    explore(name, bound, floor, move || {
+        let t = Arc::new(table());
+        t.link(1, 1);
+        // (By the record, as look-ups would only make the model larger.)
+        let record = t.hold(&1).expect("there");
+        let again = t.hold(&1).expect("there");
+        let (a, b) = (Arc::clone(&t), Arc::clone(&t));
+        let first = Arc::new(AtomicBool::new(false));
+        let torn = Arc::new(AtomicBool::new(false));
+        let (told, tore) = (Arc::clone(&first), Arc::clone(&torn));
+        together(
+            [
+                Box::new(move || {
+                    let _ = a.protect(&1, SHIELD, || 0);
+                    told.store(a.tag_value_held(&record, TAG) == Some(None), Ordering::Relaxed);
+                }),
+                Box::new(move || tore.store(seen(&b) == (false, 1), Ordering::Relaxed)),
+            ],
+            || {
+                let added = t.upsert_held(&again, TAG, || 0, Upsert::new(|value| value + 1));
+                assert_eq!(added.ok(), Some(1), "a new tag");
+            },
+        );
+        let both = first.load(Ordering::Relaxed) && torn.load(Ordering::Relaxed);
+        assert!(!both, "protected before it was tagged, but the tag is there without the protection");
+    });
+}
+
+/// Three threads, bound 3.
+#[test]
+fn a_protection_and_a_new_tag_are_read_in_one_order() {
+    protected_before_it_was_tagged("a_protection_and_a_new_tag_are_read_in_one_order", 3, 10_000, |t| {
+        t.read(&1, |state, links| (links.is_protected(), state.tags().len())).expect("there")
+    });
+}
+
+/// The same of a snapshot, which both straddle. Three threads, bound 3.
+#[test]
+fn a_cut_holds_one_structure_of_a_peer() {
+    protected_before_it_was_tagged("a_cut_holds_one_structure_of_a_peer", 3, 10_000, |t| {
+        let cut = Cut::take(t);
+        let at = cut.get(&1).expect("there");
+        (at.links.is_protected(), at.state.tags().len())
     });
 }
