@@ -37,7 +37,8 @@
 //! instant within one structural state; its `value` is the sum of exactly the tags it returns. No update is lost.
 //!
 //! **P3. A snapshot is a consistent cut.** It holds every update that returned before it was begun and none that began after it was taken; if it
-//! holds an update, it holds everything that update could have seen. Taking one is O(1), and reading it stops no writer.
+//! holds an update, it holds everything that update could have seen. Taking one is O(1), and reading it stops no writer (of a peer with fewer than two tags it
+//! writes that the state it reads takes no more).
 //!
 //! **P4. A trim never closes what it must not.** Each victim is claimed by one atomic step on its own state, which re-checks that it is still
 //! unprotected, past its grace, worth no more than the cut-off, and still holds the connection. A connection is claimed once.

@@ -174,7 +174,8 @@ where
     ///
     /// # Progress
     ///
-    /// Lock-free: a run is repeated only because another thread's call succeeded. A tag that exists is set without allocating.
+    /// Lock-free: a run is repeated only because another thread's call succeeded; a call that lost a race for the value pauses for a microsecond or some before it looks again. A tag that
+    /// exists is set without allocating.
     ///
     /// # Consistency
     ///
