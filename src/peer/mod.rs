@@ -16,7 +16,7 @@
 //!
 //! Every operation here is one loop: find the record, look at its state, decide, try to edit that; when another thread was
 //! faster, once more. A failed try means that another thread succeeded: lock-free. The hot path, setting a tag that
-//! exists, allocates nothing and swaps one word; connections and protections come and go by a word, too, and the first two tags of a connected peer come by one.
+//! exists, allocates nothing and swaps one word; connections and protections come and go by a word, too, and mostly the first two tags of a connected peer come by one.
 
 #![forbid(unsafe_code)]
 
@@ -136,8 +136,8 @@ where
     /// Reads the state of `key` by `read`, if it is alive; again if another thread's success has changed its links meanwhile, or which tags it has. So what is returned is of
     /// one structural state; each tag's value is of its own instant.
     ///
-    /// That state was there at the second look at the links: the tags were the same before and after that. (The links may have become others in between, and
-    /// the same again.)
+    /// That state was there at the second look at the links, or, if it was replaced before, until then: the tags were the same before and after. The links may have become others
+    /// in between, and the same again, by a newer connection that went; so there is a fence on either side of that look.
     pub(crate) fn read<R>(&self, key: &K, read: impl Fn(&State<Tie<C>>, Links<'_, C>) -> R) -> Option<R> {
         let id = self.hashed(key);
         let guard = reclaim::pin();
@@ -147,7 +147,10 @@ where
             let found = read(look.state, links);
             // ORDER: read-fence
             update_fence();
-            if look.state.look() == look && look.state.tags().len() == tags || mutant!("torn-read") {
+            let same_links = look.state.look() == look;
+            // ORDER: read-fence
+            update_fence();
+            if same_links && look.state.tags().len() == tags || mutant!("torn-read") {
                 return Some(found);
             }
         }

@@ -12,7 +12,7 @@ use memmap2::{MmapMut, MmapRaw};
 /// The fence between the last thing an update could have seen and its load of the snapshot epoch.
 ///
 /// Its partner is the fence of [`Epoch::advance`](crate::epoch::Epoch::advance). On x86 a compiler fence is enough:
-/// loads are not reordered with loads there, and every store of an update is a locked instruction, which drains
+/// loads are not reordered with loads there, and an update's last store is a locked instruction, which drains
 /// the store buffer (Intel SDM vol. 3A, 9.2.2). Elsewhere it is a real fence.
 #[inline(always)]
 pub(crate) fn update_fence() {

@@ -1,4 +1,4 @@
-//! Versioned state: one pointer to an immutable structure with mutable cells, and its recent past.
+//! Versioned state: one pointer to a structure with mutable cells, and its recent past.
 //!
 //! A [`State`] is what a record is at one time: a table of cells, each a tag's value, and a word that leads to its *links*, everything else.
 //! A cell's value may change once a state is published, and so may the word; and in a state with a connection a tag may come.
@@ -303,7 +303,7 @@ impl<L: Linked, K> Versioned<L, K> {
     /// Sets `tag` to `upsert` of its value, or of 0; returns the value stored, or gives `upsert` back if the record is sealed.
     ///
     /// `state` is what [`Self::load`] gave under `guard`. `adopt` says what becomes of the links if the tag is new; it must revive
-    /// a dead record. Linearizes at the compare-and-swap of the cell or of the state.
+    /// a dead record. Linearizes at the compare-and-swap of the cell, of which tag a cell is of, or of the state.
     #[inline(always)]
     #[expect(
         clippy::too_many_arguments,
