@@ -14,7 +14,7 @@
 use std::ptr;
 
 use super::slots::SLOTS;
-use super::{Linked, State, TagEdit, Versioned};
+use super::{LinkEdit, Linked, State, TagEdit, Versioned};
 use crate::reclaim::Guard;
 use crate::sync::mutant;
 
@@ -47,8 +47,8 @@ impl<L: Linked, K> Versioned<L, K> {
         let free = |slot| mutant!("home-too-early") || readers_gone(slot) || self.is_over(slot, guard);
         let Some(slot) = self.claim(free) else { return };
         let look = state.freeze_links();
-        let (links, cells) =
-            (look.into_cell(), Self::frozen_copy(state, TagEdit::Keep, || look.leads_to_target()));
+        let open = || LinkEdit::Keep.lead_to_target(look);
+        let (links, cells) = (look.into_cell(), Self::frozen_copy(state, TagEdit::Keep, open));
         let State { epoch, prev, .. } = *state;
         let cells = cells.expect("to keep all is never refused");
         // SAFETY: (1) just claimed.

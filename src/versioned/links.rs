@@ -112,12 +112,6 @@ impl<'g, L: Linked> Look<'g, L> {
         self.word == death(number)
     }
 
-    /// Whether the newest link has a target.
-    pub(super) fn leads_to_target(self) -> bool {
-        // SAFETY: looked at under the guard.
-        unsafe { leads_to_target(self.word) }
-    }
-
     /// The same word, for a copy of the state.
     pub(super) fn into_cell(self) -> LinksCell<L> {
         LinksCell::new(self.word)

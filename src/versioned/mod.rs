@@ -131,6 +131,16 @@ impl<L: Linked> State<L> {
         }
         if cell.swap(word, to) { Ok(to) } else { Err(Unplaced::Raced) }
     }
+
+    /// Tries once to add a tag that is not there, with its value, where there is a vacant cell for it. Linearizes at the compare-and-swap that
+    /// makes the cell the tag's.
+    ///
+    /// As cells are open in states with a connection only, no links have to be looked at.
+    fn add_in_place(&self, tag: TagId, value: i64, epoch: &Epoch) -> bool {
+        let of_this_epoch = || epoch.stamp() == self.epoch || mutant!("vacancy-epoch-unchecked");
+        of_this_epoch()
+            && self.cells.claim(tag).is_some_and(|vacancy| vacancy.fill(tag, value, of_this_epoch))
+    }
 }
 
 /// The atomically replaced state of one record, and its key, which never changes.
@@ -174,18 +184,6 @@ unsafe impl<L: Linked, K: Send + Sync> Sync for Versioned<L, K> {}
 impl<L: Linked, K> fmt::Debug for Versioned<L, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Versioned").finish_non_exhaustive()
-    }
-}
-
-impl<L: Linked> State<L> {
-    /// Tries once to add a tag that is not there, with its value, where there is a vacant cell for it. Linearizes at the compare-and-swap that
-    /// makes the cell the tag's.
-    ///
-    /// As cells are open in states with a connection only, no links have to be looked at.
-    fn add_in_place(&self, tag: TagId, value: i64, epoch: &Epoch) -> bool {
-        let of_this_epoch = || epoch.stamp() == self.epoch || mutant!("vacancy-epoch-unchecked");
-        of_this_epoch()
-            && self.cells.claim(tag).is_some_and(|vacancy| vacancy.fill(tag, value, of_this_epoch))
     }
 }
 
