@@ -97,21 +97,29 @@ impl<T: Indexed> Index<T> {
         guard: &'g Guard,
         accept: impl Fn(&'g T) -> Option<R> + Copy,
     ) -> Option<(&'g Node<T>, R)> {
-        let table = self.0.root(guard);
-        match table.at_home(hash, guard, accept) {
-            Some(found) => Some(found),
-            None => Self::find_from(table, hash, guard, accept),
-        }
+        self.at_home(hash, guard, accept).or_else(|| self.find_from_root(hash, guard, accept))
     }
 
-    /// [`Self::find`] in `table` and those after it.
+    /// The same, if it is in its home group, as most are.
+    #[inline(always)]
+    pub(crate) fn at_home<'g, R>(
+        &'g self,
+        hash: u64,
+        guard: &'g Guard,
+        accept: impl Fn(&'g T) -> Option<R>,
+    ) -> Option<(&'g Node<T>, R)> {
+        self.0.root(guard).at_home(hash, guard, accept)
+    }
+
+    /// The same, without a first look [there](Self::at_home).
     #[inline(never)]
-    fn find_from<'g, R>(
-        mut table: &'g Table<T>,
+    pub(crate) fn find_from_root<'g, R>(
+        &'g self,
         hash: u64,
         guard: &'g Guard,
         accept: impl Fn(&'g T) -> Option<R> + Copy,
     ) -> Option<(&'g Node<T>, R)> {
+        let mut table = self.0.root(guard);
         loop {
             match table.search(hash, guard, accept) {
                 End::Found(node, accepted) => return Some((node, accepted)),

@@ -120,29 +120,35 @@ fn read<T>(slot: &AtomicPtr<Node<T>>) -> Word<T> {
     slot.load(ordering!("slot-load", Acquire))
 }
 
-/// Whether `word` has the fingerprint of `hash`.
-#[inline]
-fn is_alike<T>(word: Word<T>, hash: u64) -> bool {
-    (word.addr() ^ hash as usize) & FINGERPRINT == 0
-}
+/// A word that was compared with the fingerprint of what is looked for: if it is alike, nothing is left of it but the pointer and [`FROZEN`].
+#[derive(Debug)]
+struct Compared<T>(Word<T>);
 
-/// The node of `word`, if that is an entry like those of `hash` that has not been removed, and `accept` takes it.
-///
-/// The entry's own hash is not looked at: it may be in a line that nothing else is needed of, and `accept` decides in any case.
-#[inline]
-fn entry<'g, T, R>(
-    word: Word<T>,
-    hash: u64,
-    guard: &'g Guard,
-    accept: impl Fn(&'g T) -> Option<R>,
-) -> Option<(&'g Node<T>, R)> {
-    if !is_alike(word, hash) || has(word, REMOVED) || word.addr() <= FROZEN {
-        return None;
+impl<T> Compared<T> {
+    #[inline(always)]
+    fn new(word: Word<T>, fingerprint: usize) -> Self {
+        Self(word.map_addr(|address| address ^ fingerprint))
     }
-    let node = node_of(word);
-    // SAFETY: not removed when it was read under `guard`, so by (unlinked) it is not freed while that is alive.
-    let node = unsafe { reclaim::deref(node, guard) };
-    Some((node, accept(node)?))
+
+    /// Whether it has that fingerprint, and has not been removed. (It may be empty, and the fingerprint zero.)
+    #[inline(always)]
+    fn is_alike(&self) -> bool {
+        self.0.addr() & (FINGERPRINT | REMOVED) == 0
+    }
+
+    /// The entry, if it is alike, and `accept` takes it.
+    ///
+    /// The entry's own hash is not looked at: it may be in a line that nothing else is needed of, and `accept` decides in any case.
+    #[inline(always)]
+    fn entry<'g, R>(self, guard: &'g Guard, accept: impl Fn(&'g T) -> Option<R>) -> Option<(&'g Node<T>, R)> {
+        let node = self.0.map_addr(|address| address & !FROZEN);
+        if !self.is_alike() || node.is_null() {
+            return None;
+        }
+        // SAFETY: not removed when it was read under `guard`, so by (unlinked) it is not freed while that is alive.
+        let node = unsafe { reclaim::deref(node, guard) };
+        Some((node, accept(node)?))
+    }
 }
 
 impl<T: Indexed> Table<T> {
@@ -231,14 +237,16 @@ impl<T: Indexed> Table<T> {
         guard: &'g Guard,
         accept: impl Fn(&'g T) -> Option<R>,
     ) -> Option<(&'g Node<T>, R)> {
-        let [first, others @ ..] = &self.groups[self.home(hash)];
+        // SAFETY: their number is a power of two, so that what is masked by one less is below it.
+        let [first, others @ ..] = unsafe { self.groups.get_unchecked(self.home(hash)) };
+        let compared = |slot| Compared::new(read(slot), fingerprint(hash));
         // Which of them it is, is no branch: that would be mispredicted too often, and hold up what follows until the group has come.
         // The last, as a peer that returned comes after the slots of its former records.
-        let likely = others.iter().fold(read(first), |likely, slot| {
-            let word = read(slot);
-            hint::select_unpredictable(is_alike(word, hash), word, likely)
-        });
-        entry(likely, hash, guard, accept)
+        let likely = others
+            .iter()
+            .map(compared)
+            .fold(compared(first), |likely, word| hint::select_unpredictable(word.is_alike(), word, likely));
+        likely.entry(guard, accept)
     }
 
     /// Follows the path of `hash` to an entry that `accept` takes.
@@ -250,7 +258,7 @@ impl<T: Indexed> Table<T> {
     ) -> End<'g, T, R> {
         for slot in self.slots_from(hash) {
             let word = read(slot);
-            if let Some((node, accepted)) = entry(word, hash, guard, accept) {
+            if let Some((node, accepted)) = Compared::new(word, fingerprint(hash)).entry(guard, accept) {
                 return End::Found(node, accepted);
             }
             if word.is_null() {

@@ -85,19 +85,26 @@ where
         // The closure may use this very handle, which shares the record then.
         if let Ok(record) = self.record.try_borrow()
             && let Some(held) = &*record
+            && let Some(value) = inner.table.update_held_in_place(held, tag, &mut upsert)
+        {
+            return value;
+        }
+        self.upsert_again(tag, upsert)
+    }
+
+    /// [`Self::upsert_tag`] when the value was not to be changed in place at once.
+    #[cold]
+    #[inline(never)]
+    fn upsert_again(&self, tag: TagId, mut upsert: Upsert<impl FnMut(i64) -> i64>) -> i64 {
+        let inner = &self.manager().inner;
+        if let Ok(record) = self.record.try_borrow()
+            && let Some(held) = &*record
         {
             match inner.table.upsert_held(held, tag, || inner.time.now(), upsert) {
                 Ok(value) => return value,
                 Err(again) => upsert = again,
             }
         }
-        self.upsert_anew(tag, upsert)
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn upsert_anew(&self, tag: TagId, upsert: Upsert<impl FnMut(i64) -> i64>) -> i64 {
-        let inner = &self.manager().inner;
         let value = inner.table.upsert(&self.peer, tag, || inner.time.now(), upsert);
         self.renew();
         value

@@ -120,6 +120,18 @@ where
         Hashed { hash: self.hash(key), key }
     }
 
+    /// The record of that id, if there is one; or one that is sealed, whether or not there is another.
+    #[inline(always)]
+    fn likely<'g>(&'g self, id: Hashed<&K>, guard: &'g Guard) -> Option<&'g Node<Peer<K, C>>> {
+        let at_home = self.index.at_home(id.hash, guard, |peer| peer.is_of(id.key).then_some(()));
+        at_home.map(|(node, ())| node).or_else(|| self.elsewhere(id, guard))
+    }
+
+    #[inline(never)]
+    fn elsewhere<'g>(&'g self, id: Hashed<&K>, guard: &'g Guard) -> Option<&'g Node<Peer<K, C>>> {
+        self.index.find_from_root(id.hash, guard, |peer| peer.state_of(id.key, guard)).map(|(node, _)| node)
+    }
+
     /// The record of that id and its state, which is not sealed but may be dead, at an instant within the call: there is one at most.
     #[inline(always)]
     fn see<'g>(&'g self, id: Hashed<&K>, guard: &'g Guard) -> Option<Seen<'g, K, C>> {
@@ -168,8 +180,11 @@ where
     pub(crate) fn tag_value(&self, key: &K, tag: TagId) -> Option<i64> {
         let id = self.hashed(key);
         let guard = reclaim::pin();
-        let (_, state) = self.see(id, &guard)?;
-        state.value(tag)
+        let state = self.likely(id, &guard)?.state.load(&guard);
+        match state.value(tag) {
+            None if state.is_sealed() => self.see(id, &guard)?.1.value(tag),
+            value => value,
+        }
     }
 
     /// Sets `tag` to `f` of its value, or of 0, creating a temporary record for an unknown peer; returns what was stored.
@@ -194,34 +209,41 @@ where
         key: &K,
         tag: TagId,
         now: impl Fn() -> u64,
-        upsert: Upsert<impl FnMut(i64) -> i64>,
+        mut upsert: Upsert<impl FnMut(i64) -> i64>,
     ) -> i64 {
         let id = self.hashed(key);
         let guard = reclaim::pin();
-        let upsert = match self.see(id, &guard) {
-            None => upsert,
-            Some((node, state)) => match self.update_seen(node, state, tag, &now, upsert, &guard) {
-                Ok(value) => return value,
-                Err(upsert) => upsert,
-            },
-        };
-        self.upsert_again(id, tag, &now, upsert, &guard)
+        let node = self.likely(id, &guard);
+        if let Some(node) = node
+            && let Some(value) = node.state.load(&guard).update_in_place(tag, &mut upsert, &self.epoch)
+        {
+            return value;
+        }
+        self.upsert_again(id, node, tag, &now, upsert, &guard)
     }
 
-    /// [`Self::upsert`] when no record was found, or one that has been sealed meanwhile.
+    /// [`Self::upsert`] when the value was not to be changed in place at once, of the record that was found at home, if one was.
     #[cold]
     #[inline(never)]
     fn upsert_again<F: FnMut(i64) -> i64>(
         &self,
         id: Hashed<&K>,
+        node: Option<&Node<Peer<K, C>>>,
         tag: TagId,
         now: &impl Fn() -> u64,
         mut upsert: Upsert<F>,
         guard: &Guard,
     ) -> i64 {
+        if let Some(node) = node {
+            match self.update_node(node, tag, now, upsert, guard) {
+                Ok(value) => return value,
+                // It is sealed, and there may be another.
+                Err(again) => upsert = again,
+            }
+        }
         loop {
             let tried = match self.see(id, guard) {
-                Some((node, state)) => self.update_seen(node, state, tag, now, upsert, guard),
+                Some((node, _)) => self.update_node(node, tag, now, upsert, guard),
                 None => self.insert_tagged(id, tag, now, upsert, guard),
             };
             match tried {
@@ -231,8 +253,20 @@ where
         }
     }
 
+    /// Tries once to set a tag of a record that is kept, if it is there, to `upsert` of its value, where it is. What is not done so is left to [`Self::upsert_held`].
+    #[inline(always)]
+    pub(crate) fn update_held_in_place(
+        &self,
+        node: &Held<Peer<K, C>>,
+        tag: TagId,
+        upsert: &mut Upsert<impl FnMut(i64) -> i64>,
+    ) -> Option<i64> {
+        node.state.prefetch();
+        let guard = reclaim::pin();
+        node.state.load(&guard).update_in_place(tag, upsert, &self.epoch)
+    }
+
     /// [`Self::upsert`] on a record that is kept; gives the closure back if that is sealed.
-    #[inline]
     pub(crate) fn upsert_held<F: FnMut(i64) -> i64>(
         &self,
         node: &Held<Peer<K, C>>,
@@ -240,9 +274,8 @@ where
         now: impl Fn() -> u64,
         upsert: Upsert<F>,
     ) -> Result<i64, Upsert<F>> {
-        node.state.prefetch();
         let guard = reclaim::pin();
-        self.update_seen(node, node.state.load(&guard), tag, &now, upsert, &guard)
+        self.update_node(node, tag, &now, upsert, &guard)
     }
 
     /// The value of one tag of a record that is kept; `None` if it is sealed, `Some(None)` without that tag.
@@ -261,17 +294,16 @@ where
         self.see(id, &guard).map(|(node, _)| node.hold())
     }
 
-    #[inline]
-    fn update_seen<'g, F: FnMut(i64) -> i64>(
+    /// [`Self::upsert`] on one record, when the value was not to be changed in place at once; gives the closure back if that is sealed.
+    fn update_node<'g, F: FnMut(i64) -> i64>(
         &self,
         node: &'g Node<Peer<K, C>>,
-        state: &'g State<Tie<C>>,
         tag: TagId,
         now: &impl Fn() -> u64,
         upsert: Upsert<F>,
         guard: &'g Guard,
     ) -> Result<i64, Upsert<F>> {
-        node.state.update(state, tag, upsert, |look| Self::adopted(look, now), &self.epoch, node, guard)
+        node.state.update(tag, upsert, |look| Self::adopted(look, now), &self.epoch, node, guard)
     }
 
     /// What becomes of a record's links with a new tag.

@@ -59,12 +59,18 @@ impl<K: Eq + Clone, C: Identified> Peer<K, C> {
     /// Its state, if this is the record of `key` and not sealed.
     #[inline]
     pub(super) fn state_of<'g>(&self, key: &K, guard: &'g Guard) -> Option<&'g State<Tie<C>>> {
-        // Most likely it is the one.
-        self.state.prefetch();
-        if self.key() != key {
+        if !self.is_of(key) {
             return None;
         }
         Some(self.state.load(guard)).filter(|state| !state.is_sealed())
+    }
+
+    /// Whether this is the record of `key`, or was.
+    #[inline(always)]
+    pub(super) fn is_of(&self, key: &K) -> bool {
+        // Most likely it is the one.
+        self.state.prefetch();
+        self.key() == key
     }
 
     pub(crate) fn key(&self) -> &K {

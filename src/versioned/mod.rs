@@ -89,6 +89,11 @@ impl<F: FnMut(i64) -> i64> Upsert<F> {
         Self { f, last: None }
     }
 
+    /// Whether it was to be stored what the closure gave, and it was not: the value was closed, or it had changed.
+    fn was_tried(&self) -> bool {
+        self.last.is_some()
+    }
+
     /// The weight to store in place of `from`.
     #[inline]
     pub(crate) fn apply(&mut self, from: i64) -> i64 {
@@ -109,9 +114,21 @@ impl<L: Linked> State<L> {
         cell.load() & FROZEN == 0 && epoch.stamp() == self.epoch
     }
 
+    /// Tries once to set `tag`, if it is there, to `upsert` of its value, where it is; returns the value stored. That is nearly every update: what is not done so is left to
+    /// [`Versioned::update`]. A sealed state has no tags.
+    #[inline(always)]
+    pub(crate) fn update_in_place(
+        &self,
+        tag: TagId,
+        upsert: &mut Upsert<impl FnMut(i64) -> i64>,
+        epoch: &Epoch,
+    ) -> Option<i64> {
+        self.update_cell(self.cell(tag)?, upsert, epoch).ok()
+    }
+
     /// Tries once to set a cell's value to `upsert` of it, where it is; returns the value stored.
     #[inline(always)]
-    fn update_in_place(
+    fn update_cell(
         &self,
         cell: &Cell,
         upsert: &mut Upsert<impl FnMut(i64) -> i64>,
@@ -300,16 +317,11 @@ impl<L: Linked, K> Versioned<L, K> {
 
     /// Sets `tag` to `upsert` of its value, or of 0; returns the value stored, or gives `upsert` back if the record is sealed.
     ///
-    /// `state` is what [`Self::load`] gave under `guard`. `adopt` says what becomes of the links if the tag is new; it must revive
+    /// To be called when [`State::update_in_place`] has not done it. `adopt` says what becomes of the links if the tag is new; it must revive
     /// a dead record. Linearizes at the compare-and-swap of the cell, of which tag a cell is of, or of the state.
-    #[inline(always)]
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "what is looked at, what is to be done, and what that needs"
-    )]
+    #[inline(never)]
     pub(crate) fn update<'g, F: FnMut(i64) -> i64>(
         &self,
-        state: &'g State<L>,
         tag: TagId,
         mut upsert: Upsert<F>,
         adopt: impl Fn(Look<'g, L>) -> LinkEdit<'g, L>,
@@ -317,37 +329,16 @@ impl<L: Linked, K> Versioned<L, K> {
         owner: &impl Owner<Self>,
         guard: &'g Guard,
     ) -> Result<i64, Upsert<F>> {
-        if let Some(cell) = state.cell(tag)
-            && let Ok(to) = state.update_in_place(cell, &mut upsert, epoch)
-        {
-            return Ok(to);
-        }
-        self.update_again(state, tag, upsert, adopt, epoch, owner, guard)
-    }
-
-    /// [`Self::update`] when the value was not to be changed in place at once.
-    #[cold]
-    #[inline(never)]
-    #[expect(clippy::too_many_arguments, reason = "as above")]
-    fn update_again<'g, F: FnMut(i64) -> i64>(
-        &self,
-        mut state: &'g State<L>,
-        tag: TagId,
-        mut upsert: Upsert<F>,
-        adopt: impl Fn(Look<'g, L>) -> LinkEdit<'g, L>,
-        epoch: &Epoch,
-        owner: &impl Owner<Self>,
-        guard: &'g Guard,
-    ) -> Result<i64, Upsert<F>> {
+        let mut state = self.load(guard);
         let mut lost = LostRaces::default();
-        // It is told from what there is now, not by the first try, which would pay for telling each time.
-        if state.cell(tag).is_some_and(|cell| state.takes_updates(cell, epoch)) {
+        // Whether the first try lost a race is told from what there is now, not by that try, which would pay for telling each time.
+        if upsert.was_tried() && state.cell(tag).is_some_and(|cell| state.takes_updates(cell, epoch)) {
             lost.another();
             state = self.load(guard);
         }
         loop {
             if let Some(cell) = state.cell(tag) {
-                match state.update_in_place(cell, &mut upsert, epoch) {
+                match state.update_cell(cell, &mut upsert, epoch) {
                     Ok(to) => return Ok(to),
                     Err(Unplaced::Raced) => lost.another(),
                     Err(Unplaced::Closed { from, to }) => {
