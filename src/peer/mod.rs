@@ -120,13 +120,15 @@ where
         Hashed { hash: self.hash(key), key }
     }
 
-    /// The record of that id, if there is one; or one that is sealed, whether or not there is another.
+    /// The record of that id, if there is one; or a sealed one, whether or not there is another. Whoever finds the tag in it that he looks for need not ask, as a sealed
+    /// one has none.
     #[inline(always)]
     fn likely<'g>(&'g self, id: Hashed<&K>, guard: &'g Guard) -> Option<&'g Node<Peer<K, C>>> {
         let at_home = self.index.at_home(id.hash, guard, |peer| peer.is_of(id.key).then_some(()));
         at_home.map(|(node, ())| node).or_else(|| self.elsewhere(id, guard))
     }
 
+    /// The record of that id that is not sealed, for who has not seen it at home.
     #[inline(never)]
     fn elsewhere<'g>(&'g self, id: Hashed<&K>, guard: &'g Guard) -> Option<&'g Node<Peer<K, C>>> {
         self.index.find_from_root(id.hash, guard, |peer| peer.state_of(id.key, guard)).map(|(node, _)| node)
@@ -222,7 +224,7 @@ where
         self.upsert_again(id, node, tag, &now, upsert, &guard)
     }
 
-    /// [`Self::upsert`] when the value was not to be changed in place at once, of the record that was found at home, if one was.
+    /// [`Self::upsert`] when the value was not to be changed in place at once, of the record that was found, if one was.
     #[cold]
     #[inline(never)]
     fn upsert_again<F: FnMut(i64) -> i64>(
