@@ -38,13 +38,17 @@ const TAG: TagId = 1;
 const OTHER: TagId = 2;
 const SHIELD: TagId = 3;
 
+fn seeded() -> ahash::RandomState {
+    ahash::RandomState::with_seeds(1, 2, 3, 4)
+}
+
 fn table() -> Table {
-    PeerTable::new(4, ahash::RandomState::with_seeds(1, 2, 3, 4))
+    PeerTable::new(4, seeded())
 }
 
 /// A table of two slots: the second peer makes it grow.
 fn tiny_table() -> Table {
-    PeerTable::new(2, ahash::RandomState::with_seeds(1, 2, 3, 4))
+    PeerTable::new(2, seeded())
 }
 
 trait Short {

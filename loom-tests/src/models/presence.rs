@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{Link, NewConn, OTHER, SHIELD, Short, TAG, explore, table, together};
-use crate::peer::ExpiryTerms;
+use super::{Link, NewConn, OTHER, SHIELD, Short, TAG, explore, seeded, table, together};
+use crate::peer::{ExpiryTerms, PeerTable};
 use crate::snapshot::Cut;
 
 /// The last disconnect against an upsert. Either the tag goes with the peer, or it makes a new, temporary record. Fails
@@ -51,6 +51,28 @@ fn a_peer_that_returns_while_it_leaves_is_there() {
         );
         assert_eq!(t.read(&1, |_, links| links.conns().count()), Some(1), "the new connection is held");
         assert_eq!(t.connections(), 1, "counts do not drift");
+    });
+}
+
+/// A peer leaves, and its record is sealed and unlinked, while it connects anew and is tagged. Another entry fills its home group, so that a new record stands
+/// beyond, and the sealed one is what a first look finds. Fails if that is taken for the peer.
+/// Two threads, bound 3.
+#[test]
+fn a_peer_beside_its_sealed_record_is_found() {
+    explore("a_peer_beside_its_sealed_record_is_found", 3, 10_000, || {
+        let t = Arc::new(PeerTable::new(8, seeded()));
+        // (A group is two slots.)
+        let home = |peer| t.hash(&peer) % 4;
+        t.link(1, 1);
+        t.link((2..).find(|&other| home(other) == home(1)).expect("one in four"), 1);
+        let other = Arc::clone(&t);
+        together([Box::new(move || assert!(other.unlink(1, 1), "it was there"))], || {
+            assert!(t.link(1, 2), "a new connection");
+            assert_eq!(t.add(1, TAG, 5), 5, "the first");
+            assert_eq!(t.tag_value(&1, TAG), Some(5), "just stored");
+            assert_eq!(t.add(1, TAG, 1), 6, "of what was stored");
+        });
+        assert_eq!(t.tag_value(&1, TAG), Some(6), "the tag stays as long as the connection");
     });
 }
 
