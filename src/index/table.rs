@@ -130,7 +130,7 @@ impl<T> Compared<T> {
         Self(word.map_addr(|address| address ^ fingerprint))
     }
 
-    /// Whether it has that fingerprint, and has not been removed. (It may be empty, and the fingerprint zero.)
+    /// Whether it has that fingerprint, and has not been removed. (It may be empty, and the fingerprint zero: seldom, but where that is one bit.)
     #[inline(always)]
     fn is_alike(&self) -> bool {
         self.0.addr() & (FINGERPRINT | REMOVED) == 0
@@ -153,7 +153,8 @@ impl<T> Compared<T> {
 
 impl<T: Indexed> Table<T> {
     pub(super) fn new(capacity: usize) -> Self {
-        debug_assert!(capacity.is_power_of_two() && capacity >= GROUP);
+        // What makes `at_home` sound.
+        assert!(capacity.is_power_of_two() && capacity >= GROUP, "no capacity of a table: {capacity}");
         let chunks = capacity.div_ceil(CHUNK);
         Self {
             groups: Groups::new(capacity / GROUP),
@@ -237,11 +238,11 @@ impl<T: Indexed> Table<T> {
         guard: &'g Guard,
         accept: impl Fn(&'g T) -> Option<R>,
     ) -> Option<(&'g Node<T>, R)> {
-        // SAFETY: their number is a power of two, so that what is masked by one less is below it.
+        // SAFETY: their number is a power of two, as `new` makes sure, so that what is masked by one less is below it.
         let [first, others @ ..] = unsafe { self.groups.get_unchecked(self.home(hash)) };
         let compared = |slot| Compared::new(read(slot), fingerprint(hash));
         // Which of them it is, is no branch: that would be mispredicted too often, and hold up what follows until the group has come.
-        // The last, as a peer that returned comes after the slots of its former records.
+        // The last, as a peer that returned comes after those of its former records that are not unlinked yet.
         let likely = others
             .iter()
             .map(compared)

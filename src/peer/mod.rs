@@ -184,7 +184,9 @@ where
         let guard = reclaim::pin();
         let state = self.likely(id, &guard)?.state.load(&guard);
         match state.value(tag) {
-            None if state.is_sealed() && !mutant!("sealed-taken-for-absent") => self.see(id, &guard)?.1.value(tag),
+            None if state.is_sealed() && !mutant!("sealed-taken-for-absent") => {
+                self.see(id, &guard)?.1.value(tag)
+            }
             value => value,
         }
     }

@@ -3,7 +3,7 @@
 //! A [`State`] is what a record is at one time: a table of cells, each a tag's value, and a word that leads to its *links*, everything else.
 //! A cell's value may change once a state is published, and so may the word; and in a state with a connection a tag may come.
 //!
-//! **Value update** (fast path, [`Versioned::update`]). Load the state and the cell, run the closure, stamp; if the state
+//! **Value update** (fast path, [`State::update_in_place`]). Load the state and the cell, run the closure, stamp; if the state
 //! bears that epoch, compare-and-swap the cell. No allocation.
 //!
 //! **Change of links** ([`Versioned::edit`]), where no tag comes or goes: the same with the word. What the caller decided from is the word itself, and which
@@ -89,9 +89,9 @@ impl<F: FnMut(i64) -> i64> Upsert<F> {
         Self { f, last: None }
     }
 
-    /// Whether it was to be stored what the closure gave, and it was not: the value was closed, or it had changed.
-    fn was_tried(&self) -> bool {
-        self.last.is_some()
+    /// Whether the closure was last run for another value than `now`.
+    fn is_outdated(&self, now: i64) -> bool {
+        self.last.is_some_and(|(seen, _)| seen != now)
     }
 
     /// The weight to store in place of `from`.
@@ -109,11 +109,6 @@ impl<F: FnMut(i64) -> i64> Upsert<F> {
 }
 
 impl<L: Linked> State<L> {
-    /// Whether a value can be changed where it is. If it was not, a change came in between, mostly another thread's.
-    fn takes_updates(&self, cell: &Cell, epoch: &Epoch) -> bool {
-        cell.load() & FROZEN == 0 && epoch.stamp() == self.epoch
-    }
-
     /// Tries once to set `tag`, if it is there, to `upsert` of its value, where it is; returns the value stored. That is nearly every update: what is not done so is left to
     /// [`Versioned::update`]. A sealed state has no tags.
     #[inline(always)]
@@ -317,7 +312,7 @@ impl<L: Linked, K> Versioned<L, K> {
 
     /// Sets `tag` to `upsert` of its value, or of 0; returns the value stored, or gives `upsert` back if the record is sealed.
     ///
-    /// To be called when [`State::update_in_place`] has not done it. `adopt` says what becomes of the links if the tag is new; it must revive
+    /// Mostly called when [`State::update_in_place`] has not done it. `adopt` says what becomes of the links if the tag is new; it must revive
     /// a dead record. Linearizes at the compare-and-swap of the cell, of which tag a cell is of, or of the state.
     #[inline(never)]
     pub(crate) fn update<'g, F: FnMut(i64) -> i64>(
@@ -331,8 +326,8 @@ impl<L: Linked, K> Versioned<L, K> {
     ) -> Result<i64, Upsert<F>> {
         let mut state = self.load(guard);
         let mut lost = LostRaces::default();
-        // Whether the first try lost a race is told from what there is now, not by that try, which would pay for telling each time.
-        if upsert.was_tried() && state.cell(tag).is_some_and(|cell| state.takes_updates(cell, epoch)) {
+        // Whether a first try lost a race is told from what there is now, not by that try, which would pay for telling each time.
+        if state.value(tag).is_some_and(|now| upsert.is_outdated(now)) {
             lost.another();
             state = self.load(guard);
         }
@@ -390,7 +385,7 @@ impl<L: Linked, K> Versioned<L, K> {
         self.rewrite(state, cell, from, tags, epoch, owner, guard)
     }
 
-    /// Puts new values into a new state, unless `cell` is not at `from` any more: the slow path of [`Self::update`].
+    /// Puts new values into a new state, unless `cell` is not at `from` any more: what [`Self::update`] does where the cell is closed.
     #[cold]
     #[inline(never)]
     #[expect(clippy::too_many_arguments, reason = "the locals of its callers, moved out of the fast path")]

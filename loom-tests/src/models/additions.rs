@@ -6,7 +6,6 @@ use super::{OTHER, SHIELD, Short, TAG, Table, explore, table, together};
 use crate::reclaim;
 use crate::snapshot::Cut;
 use crate::sync::{AtomicBool, AtomicU64, Ordering, compiler_fences};
-use crate::versioned::Upsert;
 
 /// Two threads add to a tag that is new to both. Fails if a replacement leaves open what it copies, or puts its value over that of a tag that came meanwhile.
 /// Two threads, bound 3.
@@ -204,8 +203,7 @@ fn protected_before_it_was_tagged(name: &str, bound: usize, floor: usize, seen: 
                 Box::new(move || tore.store(seen(&b) == (false, 1), Ordering::Relaxed)),
             ],
             || {
-                let added = t.upsert_held(&again, TAG, || 0, Upsert::new(|value| value + 1));
-                assert_eq!(added.ok(), Some(1), "a new tag");
+                assert_eq!(t.add_held(&again, TAG, 1), Some(1), "a new tag");
             },
         );
         let both = first.load(Ordering::Relaxed) && torn.load(Ordering::Relaxed);

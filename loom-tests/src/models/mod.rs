@@ -14,10 +14,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::peer::{Identified, NewConn, PeerTable};
+use crate::index::Held;
+use crate::peer::{Identified, NewConn, Peer, PeerTable};
 use crate::reclaim;
 use crate::snapshot::Cut;
-use crate::versioned::TagId;
+use crate::versioned::{TagId, Upsert};
 
 /// A connection in a model: nothing but its identity.
 #[derive(Debug)]
@@ -53,6 +54,8 @@ fn tiny_table() -> Table {
 
 trait Short {
     fn add(&self, peer: u64, tag: TagId, delta: i64) -> i64;
+    /// As a handle does: in place, or else not. `None` if the record is sealed.
+    fn add_held(&self, record: &Held<Peer<u64, Link>>, tag: TagId, delta: i64) -> Option<i64>;
     fn link(&self, peer: u64, id: u8) -> bool;
     fn unlink(&self, peer: u64, id: u8) -> bool;
     fn link_closed(&self, peer: u64, id: u8);
@@ -62,6 +65,14 @@ trait Short {
 impl Short for Table {
     fn add(&self, peer: u64, tag: TagId, delta: i64) -> i64 {
         self.update(&peer, tag, || 0, |value| value + delta)
+    }
+
+    fn add_held(&self, record: &Held<Peer<u64, Link>>, tag: TagId, delta: i64) -> Option<i64> {
+        let mut upsert = Upsert::new(|value| value + delta);
+        match self.update_held_in_place(record, tag, &mut upsert) {
+            Some(value) => Some(value),
+            None => self.upsert_held(record, tag, || 0, upsert).ok(),
+        }
     }
 
     fn link(&self, peer: u64, id: u8) -> bool {

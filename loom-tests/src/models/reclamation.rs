@@ -10,7 +10,6 @@ use crate::peer::Identified;
 use crate::reclaim::{self, period::Periods};
 use crate::snapshot::Cut;
 use crate::sync::{AtomicBool, Ordering};
-use crate::versioned::Upsert;
 
 /// A reader holds a state while it is replaced and retired.
 /// Two threads, bound 3.
@@ -98,14 +97,14 @@ fn a_held_snapshot_keeps_a_record_that_was_unlinked() {
 /// Two threads, bound 3.
 #[test]
 fn a_kept_record_outlives_its_unlinking() {
-    explore("a_kept_record_outlives_its_unlinking", 3, 500, || {
+    explore("a_kept_record_outlives_its_unlinking", 3, 5_000, || {
         let t = Arc::new(table());
         t.link(1, 1);
         let held = t.hold(&1).expect("there");
         let other = Arc::clone(&t);
         let mut stored = None;
         together([Box::new(move || assert!(other.unlink(1, 1), "it was there"))], || {
-            stored = t.upsert_held(&held, TAG, || 0, Upsert::new(|value| value + 1)).ok();
+            stored = t.add_held(&held, TAG, 1);
         });
         let value = t.tag_value_held(&held, TAG);
         match stored {
