@@ -9,8 +9,8 @@
 //! that is published without a release, or followed without an acquire, fails the model even if the values happen to be there,
 //! and so does memory that is used anew by a thread that has not synchronised with whoever used it last.
 //!
-//! The orders are those of the real collector: a SeqCst fence after a thread's outermost guard has registered (none in a nested
-//! one), and one before a retirement looks at which guards are alive. Each is also a scheduling point.
+//! The orders are those of the real collector: a SeqCst fence after a thread's outermost guard has registered, and a release when that goes (none in a nested
+//! one), and a fence before a retirement looks at which guards are alive. Each is also a scheduling point.
 
 use std::alloc::{Layout, dealloc};
 use std::any::{Any, type_name};
@@ -173,9 +173,12 @@ impl Drop for Guard {
         if std::thread::panicking() {
             return;
         }
-        hand_over(Ordering::Release);
-        schedule_point();
         let thread = current_thread();
+        // A nested one orders nothing, and what it holds back the outer one does, too.
+        if REGISTRY.with_borrow(|registry| registry.depths[&thread]) == 1 {
+            hand_over(Ordering::Release);
+        }
+        schedule_point();
         let ripe = REGISTRY.with_borrow_mut(|registry| {
             registry.guards.remove(&self.id);
             *registry.depths.get_mut(&thread).expect("dropped by the thread that pinned") -= 1;
@@ -188,7 +191,7 @@ impl Drop for Guard {
     }
 }
 
-/// Whoever unpins, and whoever retires, comes before whoever frees, as in the real collector: that releases when a guard goes, and
+/// Whoever unpins, and whoever retires, comes before whoever frees, as in the real collector: that releases when a thread's last guard goes, and
 /// acquires when it finds all guards gone.
 fn hand_over(order: Ordering) {
     let handover = REGISTRY.with_borrow(|registry| registry.handover.clone()).expect("inside a model");
