@@ -162,9 +162,12 @@ where
             // ORDER: read-fence
             update_fence();
             let same_links = look.state.look() == look;
-            // ORDER: read-fence
-            update_fence();
-            if same_links && look.state.tags().len() == tags || mutant!("torn-read") {
+            if !mutant!("second-read-fence-dropped") {
+                // ORDER: read-fence
+                update_fence();
+            }
+            let same_tags = look.state.tags().len() == tags || mutant!("tags-not-counted-again");
+            if same_links && same_tags || mutant!("torn-read") {
                 return Some(found);
             }
         }

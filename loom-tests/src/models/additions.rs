@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{OTHER, SHIELD, Short, TAG, Table, explore, table, together};
+use super::{Link, OTHER, SHIELD, Short, TAG, Table, explore, table, together};
+use crate::index::Held;
+use crate::peer::Peer;
 use crate::reclaim;
 use crate::snapshot::Cut;
 use crate::sync::{AtomicBool, AtomicU64, Ordering, compiler_fences};
+use crate::versioned::Upsert;
 
 /// Two threads add to a tag that is new to both. Fails if a replacement leaves open what it copies, or puts its value over that of a tag that came meanwhile.
 /// Two threads, bound 3.
@@ -178,6 +181,54 @@ fn tags_and_links_are_read_as_they_were_together() {
                 assert!(had.contains(&read.expect("never gone")), "together: {read:?}");
             },
         );
+    });
+}
+
+/// A connection comes, then a tag, and it goes again, which makes the word of links what it was. Another tag came to one who saw the connection afterwards, so that the peer never had
+/// the first alone without that connection. Fails if a reader does not count the tags again, or nothing orders that after the second look at links.
+/// Three threads, bound 3. (The reader holds a pin, as a nested one orders nothing; the third thread comes only when the reader has read, which leaves out most of what could not fail.)
+#[test]
+fn a_tag_that_came_before_a_connection_went_is_read_with_the_one_after_it() {
+    explore("a_tag_that_came_before_a_connection_went_is_read_with_the_one_after_it", 3, 100_000, || {
+        let t = Arc::new(table());
+        t.link(1, 1);
+        // (By the record, as look-ups would only make the model larger.)
+        let record = t.hold(&1).expect("there");
+        let again = t.hold(&1).expect("there");
+        let (a, b) = (Arc::clone(&t), Arc::clone(&t));
+        let looked = Arc::new(AtomicBool::new(false));
+        let connected = Arc::new(AtomicBool::new(false));
+        let (go, told) = (Arc::clone(&looked), Arc::clone(&connected));
+        let mut read = None;
+        let add = |t: &Table, record: &Held<Peer<u64, Link>>, tag| {
+            let stored = t.upsert_held(record, tag, || 0, Upsert::new(|value| value + 1));
+            assert_eq!(stored.ok(), Some(1), "a new tag");
+        };
+        together(
+            [
+                Box::new(move || {
+                    assert!(a.link(1, 2), "it is new");
+                    add(&a, &record, TAG);
+                    assert!(a.unlink(1, 2), "it was there");
+                }),
+                Box::new(move || {
+                    if go.load(Ordering::Relaxed) {
+                        add(&b, &again, OTHER);
+                        let connections = b.links(&1, |links| links.conns().count());
+                        told.store(connections == Some(2), Ordering::Relaxed);
+                    }
+                }),
+            ],
+            || {
+                let _pin = reclaim::pin();
+                read = t.read(&1, |state, links| {
+                    looked.store(true, Ordering::Relaxed);
+                    (links.conns().count(), state.value(TAG).is_some(), state.value(OTHER).is_some())
+                });
+            },
+        );
+        let torn = read == Some((1, true, false)) && connected.load(Ordering::Relaxed);
+        assert!(!torn, "the other tag came while the connection was there");
     });
 }
 
