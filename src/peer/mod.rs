@@ -232,31 +232,26 @@ where
     /// [`Self::upsert`] when the value was not to be changed in place at once, of the record that was found, if one was.
     #[cold]
     #[inline(never)]
-    fn upsert_again<F: FnMut(i64) -> i64>(
-        &self,
+    fn upsert_again<'g, F: FnMut(i64) -> i64>(
+        &'g self,
         id: Hashed<&K>,
-        node: Option<&Node<Peer<K, C>>>,
+        mut found: Option<&'g Node<Peer<K, C>>>,
         tag: TagId,
         now: &impl Fn() -> u64,
         mut upsert: Upsert<F>,
-        guard: &Guard,
+        guard: &'g Guard,
     ) -> i64 {
-        if let Some(node) = node {
-            match self.update_node(node, tag, now, upsert, guard) {
-                Ok(value) => return value,
-                // It is sealed, and there may be another.
-                Err(again) => upsert = again,
-            }
-        }
         loop {
-            let tried = match self.see(id, guard) {
-                Some((node, _)) => self.update_node(node, tag, now, upsert, guard),
+            let tried = match found {
+                Some(node) => self.update_node(node, tag, now, upsert, guard),
                 None => self.insert_tagged(id, tag, now, upsert, guard),
             };
             match tried {
                 Ok(value) => return value,
+                // It is sealed, or another thread's was first: there may be another.
                 Err(again) => upsert = again,
             }
+            found = self.see(id, guard).map(|(node, _)| node);
         }
     }
 

@@ -2,13 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Link, OTHER, SHIELD, Short, TAG, Table, explore, table, together};
-use crate::index::Held;
-use crate::peer::Peer;
+use super::{OTHER, SHIELD, Short, TAG, Table, explore, table, together};
 use crate::reclaim;
 use crate::snapshot::Cut;
 use crate::sync::{AtomicBool, AtomicU64, Ordering, compiler_fences};
-use crate::versioned::Upsert;
 
 /// Two threads add to a tag that is new to both. Fails if a replacement leaves open what it copies, or puts its value over that of a tag that came meanwhile.
 /// Two threads, bound 3.
@@ -200,20 +197,16 @@ fn a_tag_that_came_before_a_connection_went_is_read_with_the_one_after_it() {
         let connected = Arc::new(AtomicBool::new(false));
         let (go, told) = (Arc::clone(&looked), Arc::clone(&connected));
         let mut read = None;
-        let add = |t: &Table, record: &Held<Peer<u64, Link>>, tag| {
-            let stored = t.upsert_held(record, tag, || 0, Upsert::new(|value| value + 1));
-            assert_eq!(stored.ok(), Some(1), "a new tag");
-        };
         together(
             [
                 Box::new(move || {
                     assert!(a.link(1, 2), "it is new");
-                    add(&a, &record, TAG);
+                    assert_eq!(a.add_new_held(&record, TAG, 1), Some(1), "a new tag");
                     assert!(a.unlink(1, 2), "it was there");
                 }),
                 Box::new(move || {
                     if go.load(Ordering::Relaxed) {
-                        add(&b, &again, OTHER);
+                        assert_eq!(b.add_new_held(&again, OTHER, 1), Some(1), "a new tag");
                         let connections = b.links(&1, |links| links.conns().count());
                         told.store(connections == Some(2), Ordering::Relaxed);
                     }

@@ -7,7 +7,6 @@ use crate::peer::Identified;
 use crate::reclaim;
 use crate::snapshot::Cut;
 use crate::sync::{AtomicU64, Ordering, compiler_fences};
-use crate::versioned::Upsert;
 
 /// A peer is protected while another thread adds a tag, which replaces the state. Fails if the links are copied unfrozen, or if the copy
 /// has links that were changed before they were frozen.
@@ -146,8 +145,7 @@ fn a_connection_that_is_gone_publishes_what_its_remover_did() {
                 }),
                 Box::new(move || {
                     // (By the record, as a look-up would only make the model larger.)
-                    let stored = b.upsert_held(&record, TAG, || 0, Upsert::new(|value| value + 1));
-                    assert_eq!(stored.ok(), Some(1), "a new tag");
+                    assert_eq!(b.add_new_held(&record, TAG, 1), Some(1), "a new tag");
                 }),
             ],
             || {

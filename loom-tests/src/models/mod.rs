@@ -57,6 +57,8 @@ trait Short {
     fn add(&self, peer: u64, tag: TagId, delta: i64) -> i64;
     /// As a handle does: in place, or else not. `None` if the record is sealed.
     fn add_held(&self, record: &Held<Peer<u64, Link>>, tag: TagId, delta: i64) -> Option<i64>;
+    /// The same without the try in place, which would only make a model of a new tag larger.
+    fn add_new_held(&self, record: &Held<Peer<u64, Link>>, tag: TagId, delta: i64) -> Option<i64>;
     fn link(&self, peer: u64, id: u8) -> bool;
     fn unlink(&self, peer: u64, id: u8) -> bool;
     fn link_closed(&self, peer: u64, id: u8);
@@ -74,6 +76,10 @@ impl Short for Table {
             Some(value) => Some(value),
             None => self.upsert_held(record, tag, || 0, upsert).ok(),
         }
+    }
+
+    fn add_new_held(&self, record: &Held<Peer<u64, Link>>, tag: TagId, delta: i64) -> Option<i64> {
+        self.upsert_held(record, tag, || 0, Upsert::new(|value| value + delta)).ok()
     }
 
     fn link(&self, peer: u64, id: u8) -> bool {
